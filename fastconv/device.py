@@ -1,0 +1,120 @@
+"""Devices: how they are named, listed and chosen.
+
+A `Device` binds one implementation of the contract in `reference.py` (a module, or for OpenCL an
+object) as its attributes: `device.matmul(out, a, b)`. It adds nothing on the way to a kernel.
+"""
+import functools
+import os
+
+from . import reference as _reference
+
+
+class Device:
+    """One place to compute: storage and kernels behind the contract of `fastconv.reference`.
+
+    name   what a person calls it, "cpu", "reference" or "opencl:0 NVIDIA H200"
+    kind   "cpu", "opencl" or "reference"
+
+    Devices are made by `fastconv.cpu()`, `fastconv.opencl()` and `fastconv.reference()`, which
+    always return the same object for the same device.
+
+    >>> import fastconv as fc
+    >>> fc.reference().kind
+    'reference'
+    """
+
+    def __init__(self, implementation):
+        self.name = implementation.name
+        self.kind = implementation.kind
+        self.implementation = implementation
+        for entry in _reference.STORAGE + _reference.KERNELS:
+            setattr(self, entry, getattr(implementation, entry, None) or _missing(entry, self.name))
+
+    def __repr__(self):
+        return f"<fastconv device {self.name}>"
+
+    def __reduce__(self):
+        return device, (self.name,)
+
+
+def _missing(entry, device_name):
+    def raise_not_implemented(*args, **kwargs):
+        raise NotImplementedError(f"device {device_name!r} has no kernel {entry!r}")
+    return raise_not_implemented
+
+
+@functools.lru_cache(maxsize=None)
+def reference():
+    """The NumPy device: slow, plain, and what the others are checked against."""
+    return Device(_reference)
+
+
+@functools.lru_cache(maxsize=None)
+def cpu():
+    """The CPU device: Cython + OpenMP kernels (threads: `fastconv.set_num_threads`)."""
+    from . import _cy
+    return Device(_cy)
+
+
+def opencl(selector=None):
+    """An OpenCL device.
+
+    selector   None: what PYOPENCL_CTX asks for, else the best device found (GPU before
+               accelerator before CPU); an int: index into `fastconv.devices()`'s OpenCL entries;
+               a str: part of the platform's or the device's name, any case ("NVIDIA", "pocl").
+
+    Raises RuntimeError that says what to install when pyopencl or an OpenCL platform is missing,
+    and ValueError listing the devices there are when none matches.
+    """
+    from . import cl
+    return _opencl(cl.find(selector))
+
+
+@functools.lru_cache(maxsize=None)
+def _opencl(implementation):
+    return Device(implementation)
+
+
+def devices():
+    """Every device of this machine: cpu, each OpenCL device, reference. Opens none of them."""
+    from . import cl
+    return [cpu(), *(_opencl(d) for d in cl.available()), reference()]
+
+
+def device(spec):
+    """The device that `spec` names: a Device, "cpu", "reference", "opencl", or "opencl:<selector>".
+
+    >>> device("cpu") is cpu()
+    True
+    """
+    if isinstance(spec, Device):
+        return spec
+    if not isinstance(spec, str):
+        raise TypeError(f"a device is a fastconv Device or its name, not {spec!r}")
+    kind, _, selector = spec.partition(":")
+    if kind == "cpu" and not selector:
+        return cpu()
+    if kind == "reference" and not selector:
+        return reference()
+    if kind == "opencl":
+        index = selector.split(" ", 1)[0]
+        return opencl(int(index) if index.isdigit() else selector or None)
+    raise ValueError(f"unknown device {spec!r}: use 'cpu', 'reference', 'opencl', 'opencl:0' "
+                     "or 'opencl:<part of its name>'")
+
+
+_default = None
+
+
+def default_device():
+    """The device that new arrays live on: set_default_device's, else FASTCONV_DEVICE's, else the CPU."""
+    global _default
+    if _default is None:
+        _default = device(os.environ.get("FASTCONV_DEVICE") or "cpu")
+    return _default
+
+
+def set_default_device(spec):
+    """Make `spec` (a Device or its name) the device of arrays that are created without one."""
+    global _default
+    _default = device(spec)

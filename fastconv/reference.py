@@ -1,0 +1,317 @@
+"""The reference device: plain NumPy, and the contract that every device keeps.
+
+Every function in `KERNELS` and `STORAGE` below is implemented, under the same name and with the
+same parameter names, by `fastconv._cy` (Cython + OpenMP) and by `fastconv.cl` (OpenCL);
+`tests/test_contract.py` asserts it. What a device lacks raises NotImplementedError.
+
+What a kernel may rely on (Array and ops have seen to it):
+
+* Operands are `Array`s of this device: `.buffer`, `.shape`, `.strides` and `.offset` (both counted
+  in elements), `.dtype` (np.dtype). Any strides: negative, zero (broadcast input), permuted.
+* Shapes fit, no dimension is 0, `ndim` is at most 16 and may be 0.
+* Outputs come first, are preallocated and uninitialised, and no two of their elements share memory.
+  An output may be *exactly* one of the inputs (same view) in `map`; otherwise nothing overlaps.
+* All Array operands of one call have one dtype unless the docstring says otherwise. dtypes are
+  float32, float64, int32, int64, uint8, bool (stored as uint8 0 or 1). matmul, convolution,
+  moments and the optimiser steps take float32 and float64 only.
+
+A kernel computes into its outputs, returns None, writes nothing else, and gives the same bits on
+every run: no atomics on floats, no order that depends on scheduling.
+"""
+import numpy as np
+
+name = "reference"
+kind = "reference"
+
+STORAGE = ("allocate", "upload", "download", "synchronize", "memory_stats", "empty_cache")
+KERNELS = ("map", "reduce", "arg_reduce", "matmul", "conv", "conv_weight_grad", "moments",
+           "product_sums", "take", "csr_matmul", "sgd_step", "adam_step")
+
+
+def view(x):
+    """The NumPy view of an Array of this device (shares memory, writable)."""
+    itemsize = x.dtype.itemsize
+    return np.ndarray(x.shape, x.dtype, x.buffer, x.offset * itemsize,
+                      tuple(s * itemsize for s in x.strides))
+
+
+# --- storage ---------------------------------------------------------------------------------
+
+def allocate(nbytes):
+    """A fresh buffer of at least `nbytes` bytes (contents undefined); has `.nbytes`.
+
+    Raises MemoryError when there is no room.
+    """
+    return np.empty(nbytes, np.uint8)
+
+
+def upload(out, source):
+    """Copy `source`, a C-contiguous NumPy array of out's shape and dtype, into compact `out`.
+
+    The source may be changed by the caller as soon as this returns.
+    """
+    view(out)[...] = source
+
+
+def download(x):
+    """A new C-contiguous NumPy array with the values of compact `x` (waits for the device)."""
+    return view(x).copy()
+
+
+def synchronize():
+    """Wait until everything enqueued on this device has finished."""
+
+
+def memory_stats():
+    """dict with at least `allocated`, `peak` and `cached`, in bytes (live, highest live, pooled)."""
+    return {"allocated": 0, "peak": 0, "cached": 0}
+
+
+def empty_cache():
+    """Give pooled, unused memory back to the system."""
+
+
+# --- elementwise -----------------------------------------------------------------------------
+
+def _number(dtype, value):
+    """A Python scalar as an operand of `dtype` (wraps like a C cast instead of raising)."""
+    return np.asarray(value).astype(dtype)
+
+
+SCALAR_OPS = {
+    "negative": np.negative,
+    "abs": np.abs,
+    "reciprocal": lambda x: 1 / x,
+    "square": np.square,
+    "sqrt": np.sqrt,
+    "rsqrt": lambda x: 1 / np.sqrt(x),
+    "exp": np.exp,
+    "log": np.log,
+    "tanh": np.tanh,
+    "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
+    "relu": lambda x: np.where(x < 0, x.dtype.type(0), x),
+    "sign": np.sign,
+    "isfinite": np.isfinite,
+    "logical_not": np.logical_not,
+    "add": np.add,
+    "subtract": np.subtract,
+    "multiply": np.multiply,
+    "divide": np.divide,
+    "power": np.power,
+    "maximum": np.maximum,
+    "minimum": np.minimum,
+    "equal": np.equal,
+    "not_equal": np.not_equal,
+    "less": np.less,
+    "less_equal": np.less_equal,
+    "greater": np.greater,
+    "greater_equal": np.greater_equal,
+    "logical_and": np.logical_and,
+    "logical_or": np.logical_or,
+    "logical_xor": np.logical_xor,
+    "relu_grad": lambda g, y: np.where(y > 0, g, g.dtype.type(0)),
+    "clip": np.clip,
+    "normalize": lambda x, mean, rstd, w, b: (x - mean) * (rstd * w) + b,
+    "normalize_grad": lambda g, x, mean, scale, mg, k: scale * (g - mg - (x - mean) * k),
+    "copy": lambda x: x,
+    "where": np.where,
+}
+
+
+def map(name, out, *inputs):
+    """out[i] = f(inputs[i]...) for the scalar function `name`.
+
+    `name` is a row of scalar_ops.h, "copy" or "where". Inputs are Arrays already broadcast to
+    out.shape (stride 0) or Python numbers, which stand for a value of the compute dtype; at least
+    one input is an Array, except that "copy" of a number fills `out`.
+
+    The dtype of the Array inputs is the compute dtype; `out` has it too, or is bool for the
+    comparisons and other BOOL rows. "copy" converts from any dtype to any (float to integer
+    truncates, anything to bool is `!= 0`). "where" takes a bool condition and then two operands of
+    out's dtype.
+    """
+    if name == "copy":
+        compute = out.dtype
+    elif name == "where":
+        compute = out.dtype
+    else:
+        compute = next(x.dtype for x in inputs if hasattr(x, "buffer"))
+    operands = [view(x) if hasattr(x, "buffer") else _number(compute, x) for x in inputs]
+    with np.errstate(all="ignore"):
+        view(out)[...] = SCALAR_OPS[name](*operands)
+
+
+# --- reductions ------------------------------------------------------------------------------
+
+def _wide(dtype):
+    """The dtype that a sum of `dtype` is accumulated in here."""
+    return np.dtype(np.float64) if dtype.kind == "f" else dtype
+
+
+def reduce(name, out, x, axes):
+    """Reduce `x` over `axes` (sorted tuple, never empty): name is sum, prod, max or min.
+
+    out has x's dtype and x's shape with 1 in the reduced axes. float32 sums keep the error of a
+    pairwise or wider accumulation; max and min give NaN where there is one. bool only for max, min.
+    """
+    f = {"sum": np.sum, "prod": np.prod, "max": np.max, "min": np.min}[name]
+    wide = {"dtype": _wide(x.dtype)} if name in ("sum", "prod") else {}
+    view(out)[...] = f(view(x), axis=axes, keepdims=True, **wide)
+
+
+def arg_reduce(name, out, x, axis):
+    """Index (int64 out, keepdims shape) of the first max or min along one axis: argmax, argmin.
+
+    The first NaN wins, as in NumPy.
+    """
+    view(out)[...] = {"argmax": np.argmax, "argmin": np.argmin}[name](view(x), axis=axis, keepdims=True)
+
+
+def moments(mean, var, x, axes):
+    """Mean and biased variance of `x` over `axes` (sorted tuple); both outs in keepdims shape.
+
+    The variance is that of the centred values (two passes or Welford), so a large mean does no harm.
+    """
+    view(mean)[...] = view(x).mean(axis=axes, keepdims=True, dtype=np.float64)
+    view(var)[...] = view(x).var(axis=axes, keepdims=True, dtype=np.float64)
+
+
+def product_sums(sum_g, sum_gx, g, x, mean, axes):
+    """sum_g = sum of g, sum_gx = sum of g * (x - mean), over `axes`; outs and mean in keepdims shape.
+
+    The two reductions in the gradient of a normalisation, in one pass over g and x.
+    """
+    centred = view(x) - view(mean)
+    view(sum_g)[...] = view(g).sum(axis=axes, keepdims=True, dtype=np.float64)
+    view(sum_gx)[...] = (view(g) * centred).sum(axis=axes, keepdims=True, dtype=np.float64)
+
+
+# --- products --------------------------------------------------------------------------------
+
+def matmul(out, a, b):
+    """out (..., m, n) = a (..., m, k) @ b (..., k, n); the leading axes are equal (broadcast by stride 0)."""
+    view(out)[...] = view(a) @ view(b)
+
+
+def _taps(x, kernel, out_size, stride, padding, dilation):
+    """For each kernel tap: (tap, slice of the outputs it reaches, slice of the inputs it reads)."""
+    def reach(tap, size, n, s, p, d):
+        # outputs o with 0 <= o*s - p + tap*d < size
+        first = tap * d - p
+        lo = max(0, -(first // s))
+        hi = min(n, (size - 1 - first) // s + 1)
+        return (slice(lo, hi), slice(first + lo * s, first + (hi - 1) * s + 1, s)) if hi > lo else None
+    for tap in np.ndindex(*kernel):
+        reached = [reach(*axis) for axis in zip(tap, x.shape[2:5], out_size, stride, padding, dilation)]
+        if all(reached):
+            yield tap, tuple(r[0] for r in reached), tuple(r[1] for r in reached)
+
+
+def conv(out, x, w, bias, stride, padding, dilation):
+    """Correlation in three spatial dimensions; one and two are this with dimensions of size 1.
+
+        out[g, n, p, q, r, o] = bias[g, o] +
+            sum over i, j, k, c of x[g, n, p*s0 - p0 + i*d0, q*s1 - p1 + j*d1, r*s2 - p2 + k*d2, c]
+                                   * w[g, i, j, k, c, o]
+
+    with x read as 0 outside its bounds.
+
+        x    (groups, batch, D, H, W, channels)           out  (groups, batch, P, Q, R, out channels)
+        w    (groups, kd, kh, kw, channels, out channels)  bias (groups, out channels) or None
+
+    `stride` and `dilation` are triples >= 1; `padding` is the triple of zeros *before* each
+    dimension and may be any integer, negative as well: the shape of `out` says how far the sum
+    reaches, so what lies after is implied. Outputs whose taps are all outside get the bias or 0.
+
+    The input gradient is this kernel on views (one call per residue of the stride), and so are the
+    transposed convolution and the layouts.
+    """
+    y = np.zeros(out.shape, out.dtype)
+    if bias is not None:
+        y += view(bias)[:, None, None, None, None, :]
+    xv, wv = view(x), view(w)
+    for tap, o, i in _taps(x, w.shape[1:4], out.shape[2:5], stride, padding, dilation):
+        y[(slice(None), slice(None)) + o] += np.einsum(
+            "gnpqrc,gco->gnpqro", xv[(slice(None), slice(None)) + i], wv[(slice(None),) + tap],
+            optimize=True)
+    view(out)[...] = y
+
+
+def conv_weight_grad(out, x, g, stride, padding, dilation):
+    """The gradient of `conv` with respect to w, given the gradient g of its output.
+
+        out[g, i, j, k, c, o] = sum over n, p, q, r of
+            x[g, n, p*s0 - p0 + i*d0, q*s1 - p1 + j*d1, r*s2 - p2 + k*d2, c] * g[g, n, p, q, r, o]
+
+    Shapes and parameters as in `conv`: out is w's gradient, g has the shape of conv's output.
+    """
+    dw = np.zeros(out.shape, out.dtype)
+    xv, gv = view(x), view(g)
+    for tap, o, i in _taps(x, out.shape[1:4], g.shape[2:5], stride, padding, dilation):
+        dw[(slice(None),) + tap] = np.einsum(
+            "gnpqrc,gnpqro->gco", xv[(slice(None), slice(None)) + i], gv[(slice(None), slice(None)) + o],
+            optimize=True)
+    view(out)[...] = dw
+
+
+# --- indexing --------------------------------------------------------------------------------
+
+def take(out, x, indices):
+    """out[i, j] = x[indices[i], j]: rows of x (rows, width) by int64 indices (n,), all in range."""
+    view(out)[...] = view(x)[view(indices)]
+
+
+def csr_matmul(out, indptr, indices, data, x):
+    """out (m, n) = S (m, k) @ x (k, n), S sparse in CSR form.
+
+    indptr (m + 1,) and indices (nnz,) are int64 and compact; data (nnz,) has x's dtype. Row i holds
+    data[indptr[i]:indptr[i + 1]] in columns indices[...]; rows may be empty, columns may repeat.
+    """
+    ptr, idx, values = view(indptr), view(indices), view(data)
+    y, xv = view(out), view(x)
+    for i in range(out.shape[0]):
+        row = slice(ptr[i], ptr[i + 1])
+        y[i] = values[row] @ xv[idx[row]]
+
+
+# --- optimisers ------------------------------------------------------------------------------
+
+def sgd_step(params, grads, buffers, lr, momentum, weight_decay, nesterov, first):
+    """One step of SGD over lists of Arrays, in place, with the semantics of torch.optim.SGD.
+
+        g = g + weight_decay * p
+        if momentum:  buf = g if first else momentum * buf + g
+                      g = g + momentum * buf if nesterov else buf
+        p = p - lr * g
+
+    `buffers` is a list of None without momentum. p, g and buf of one parameter have one shape and
+    dtype but may differ in strides.
+    """
+    for p, g, buf in zip(params, grads, buffers):
+        pv, gv = view(p), view(g)
+        d = gv + weight_decay * pv
+        if momentum:
+            bv = view(buf)
+            bv[...] = d if first else momentum * bv + d
+            d = d + momentum * bv if nesterov else bv
+        pv -= lr * d
+
+
+def adam_step(params, grads, ms, vs, lr, beta1, beta2, eps, weight_decay, decoupled, step):
+    """One step of Adam (decoupled=False) or AdamW (True) over lists of Arrays, in place, as torch.optim.
+
+        decoupled:  p = p - lr * weight_decay * p       otherwise:  g = g + weight_decay * p
+        m = beta1 * m + (1 - beta1) * g                 v = beta2 * v + (1 - beta2) * g * g
+        p = p - lr / (1 - beta1**step) * m / (sqrt(v / (1 - beta2**step)) + eps)
+
+    `step` counts from 1. Kingma and Ba 2015; Loshchilov and Hutter 2019.
+    """
+    for p, g, m, v in zip(params, grads, ms, vs):
+        pv, gv, mv, vv = view(p), view(g), view(m), view(v)
+        if decoupled:
+            pv -= lr * weight_decay * pv
+        else:
+            gv = gv + weight_decay * pv
+        mv[...] = beta1 * mv + (1 - beta1) * gv
+        vv[...] = beta2 * vv + (1 - beta2) * gv * gv
+        pv -= lr / (1 - beta1 ** step) * mv / (np.sqrt(vv / (1 - beta2 ** step)) + eps)

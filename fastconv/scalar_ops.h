@@ -1,0 +1,61 @@
+/* The scalar functions of `map`, once for every device.
+ *
+ *     FC_OP(name, arity, domain, result, expression)
+ *
+ * The C side (_cy/kernels) and the OpenCL side (cl/kernels) include this table with their own
+ * FC_OP; reference.py has a NumPy line of the same name, and tests/test_contract.py compares them.
+ *
+ * domain      FLOAT    float32, float64
+ *             NUMBER   FLOAT and int32, int64, uint8
+ *             ANY      NUMBER and bool
+ * result      SAME     the dtype of the inputs
+ *             BOOL     0 or 1
+ * expression  over x0, x1, ... of type T (the inputs' dtype; bool is stored as uint8 0 or 1).
+ *             Functions are those that <tgmath.h> and OpenCL C both have under one name;
+ *             FC_POW is pow for floats and exact repeated multiplication for integers.
+ *
+ * `copy` (which converts dtypes) and `where` (whose first input is bool) have mixed dtypes and are
+ * kernels of their own on every device.
+ */
+FC_OP(negative,      1, NUMBER, SAME, -x0)
+FC_OP(abs,           1, NUMBER, SAME, x0 < 0 ? -x0 : x0 + 0)
+FC_OP(reciprocal,    1, FLOAT,  SAME, 1 / x0)
+FC_OP(square,        1, NUMBER, SAME, x0 * x0)
+FC_OP(sqrt,          1, FLOAT,  SAME, sqrt(x0))
+FC_OP(rsqrt,         1, FLOAT,  SAME, 1 / sqrt(x0))
+FC_OP(exp,           1, FLOAT,  SAME, exp(x0))
+FC_OP(log,           1, FLOAT,  SAME, log(x0))
+FC_OP(tanh,          1, FLOAT,  SAME, tanh(x0))
+FC_OP(sigmoid,       1, FLOAT,  SAME, 1 / (1 + exp(-x0)))
+FC_OP(relu,          1, NUMBER, SAME, x0 < 0 ? 0 : x0)
+FC_OP(sign,          1, NUMBER, SAME, x0 > 0 ? 1 : x0 < 0 ? -1 : x0)
+FC_OP(isfinite,      1, FLOAT,  BOOL, x0 - x0 == 0)
+FC_OP(logical_not,   1, ANY,    BOOL, x0 == 0)
+
+FC_OP(add,           2, NUMBER, SAME, x0 + x1)
+FC_OP(subtract,      2, NUMBER, SAME, x0 - x1)
+FC_OP(multiply,      2, NUMBER, SAME, x0 * x1)
+FC_OP(divide,        2, FLOAT,  SAME, x0 / x1)
+FC_OP(power,         2, NUMBER, SAME, FC_POW(x0, x1))
+FC_OP(maximum,       2, ANY,    SAME, x0 > x1 || x0 != x0 ? x0 : x1)
+FC_OP(minimum,       2, ANY,    SAME, x0 < x1 || x0 != x0 ? x0 : x1)
+FC_OP(equal,         2, ANY,    BOOL, x0 == x1)
+FC_OP(not_equal,     2, ANY,    BOOL, x0 != x1)
+FC_OP(less,          2, ANY,    BOOL, x0 < x1)
+FC_OP(less_equal,    2, ANY,    BOOL, x0 <= x1)
+FC_OP(greater,       2, ANY,    BOOL, x0 > x1)
+FC_OP(greater_equal, 2, ANY,    BOOL, x0 >= x1)
+FC_OP(logical_and,   2, ANY,    BOOL, x0 != 0 && x1 != 0)
+FC_OP(logical_or,    2, ANY,    BOOL, x0 != 0 || x1 != 0)
+FC_OP(logical_xor,   2, ANY,    BOOL, (x0 != 0) != (x1 != 0))
+/* g where y is positive: the gradient of relu, y its output. */
+FC_OP(relu_grad,     2, FLOAT,  SAME, x1 > 0 ? x0 : 0)
+
+/* min(max(x, low), high), NaN stays NaN. */
+FC_OP(clip,          3, NUMBER, SAME, x0 < x1 ? x1 : x0 > x2 ? x2 : x0)
+
+/* x, mean, rstd, weight, bias: one pass of a normalisation. */
+FC_OP(normalize,     5, FLOAT,  SAME, (x0 - x1) * (x2 * x3) + x4)
+/* g, x, mean, scale, mean of g, mean of g*(x-mean)/var: its gradient with respect to x,
+ * scale = weight * rstd. */
+FC_OP(normalize_grad, 6, FLOAT, SAME, x3 * (x0 - x4 - (x1 - x2) * x5))
