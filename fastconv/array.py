@@ -497,7 +497,11 @@ class Array:
     def __rmul__(self, other): return self._arithmetic("multiply", other)
     def __truediv__(self, other): return self._arithmetic("divide", other, floating=True)
     def __rtruediv__(self, other): return self._arithmetic("divide", other, reverse=True, floating=True)
-    def __pow__(self, other): return self._arithmetic("power", other)
+    def __pow__(self, other):
+        if self.dtype in FLOATS and _is_number(other) and float(other) in _POWERS:
+            return self._map(_POWERS[float(other)])
+        return self._arithmetic("power", other)
+
     def __rpow__(self, other): return self._arithmetic("power", other, reverse=True)
     def __neg__(self): return self._map("negative")
     def __pos__(self): return self
@@ -635,6 +639,10 @@ class Array:
             out._fill(0)
         dropped = tuple(axis for axis, x in ((-2, self), (-1, other)) if x.ndim == 1)
         return out.squeeze(dropped)
+
+
+# Exponents with a function of their own (as in NumPy: x ** 0.5 is sqrt).
+_POWERS = {2.0: "square", 0.5: "sqrt", -1.0: "reciprocal", 1.0: "copy"}
 
 
 # --- helpers of the class --------------------------------------------------------------------

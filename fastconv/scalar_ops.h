@@ -53,6 +53,8 @@ FC_OP(relu_grad,     2, FLOAT,  SAME, x1 > 0 ? x0 : 0)
 
 /* min(max(x, low), high), NaN stays NaN. */
 FC_OP(clip,          3, NUMBER, SAME, x0 < x1 ? x1 : x0 > x2 ? x2 : x0)
+/* From x0 towards x1 by the fraction x2: a running average. */
+FC_OP(lerp,          3, FLOAT,  SAME, x0 + (x1 - x0) * x2)
 
 /* x, mean, rstd, weight, bias: one pass of a normalisation. */
 FC_OP(normalize,     5, FLOAT,  SAME, (x0 - x1) * (x2 * x3) + x4)
