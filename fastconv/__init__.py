@@ -1,3 +1,37 @@
-"""fastconv: convolutional and recurrent networks on any device."""
-from .device import Device, cpu, default_device, devices, opencl, reference, set_default_device  # noqa: I001
+"""fastconv: convolutional and recurrent networks on any device.
+
+Cython + OpenMP on the CPU, OpenCL on every GPU, NumPy as the reference, behind one Array and one
+Tensor with automatic differentiation.
+
+>>> import fastconv as fc
+>>> x = fc.init.rand(1, 3, 8, 8)
+>>> model = fc.nn.Sequential(fc.nn.Conv2d(3, 4, 3, padding=1), fc.nn.ReLU(), fc.nn.Flatten(), fc.nn.Linear(256, 10))
+>>> model(x).shape
+(1, 10)
+
+Importing opens no device and prints nothing.
+"""
+from . import autograd, init, io, nn, ops, optim
 from .array import Array, array
+from .autograd import enable_grad, no_grad
+from .io import load_checkpoint, save_checkpoint
+from .random import manual_seed
+from .tensor import Tensor
+
+# Last: `cpu`, `opencl` and `reference` are functions here; the reference *module* is reached by
+# `from fastconv.reference import ...`.
+from .device import (Device, cpu, default_device, devices, get_num_threads, opencl, reference,  # isort: skip
+                     set_default_device, set_num_threads, show_config)
+
+__version__ = "0.1.0"
+
+__all__ = ["Array", "Device", "Tensor", "array", "autograd", "cpu", "data", "default_device", "devices",
+           "enable_grad", "get_num_threads", "init", "io", "load_checkpoint", "manual_seed", "nn", "no_grad", "opencl",
+           "ops", "optim", "reference", "save_checkpoint", "set_default_device", "set_num_threads", "show_config"]
+
+
+def __getattr__(name):
+    if name == "data":
+        import importlib
+        return importlib.import_module(".data", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

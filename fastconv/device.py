@@ -118,3 +118,24 @@ def set_default_device(spec):
     """Make `spec` (a Device or its name) the device of arrays that are created without one."""
     global _default
     _default = device(spec)
+
+
+def set_num_threads(n):
+    """Use `n` threads in the CPU device's kernels (default: OMP_NUM_THREADS, else every core at hand)."""
+    from . import _cy
+    _cy.set_num_threads(n)
+
+
+def get_num_threads():
+    """How many threads the CPU device's kernels use."""
+    from . import _cy
+    return _cy.get_num_threads()
+
+
+def show_config():
+    """Print how this fastconv was built and what it runs on: instruction set, threads, devices."""
+    from . import _cy
+    for key, value in _cy.config().items():
+        print(f"{key:<20}{value}")
+    for found in devices():
+        print(f"{'device':<20}{found.name}")

@@ -1,0 +1,98 @@
+"""Layers without state, and Linear, Dropout and Flatten."""
+import math
+
+from .. import init, ops
+from .module import Module, Parameter
+
+
+def uniform_parameter(bound, shape, device, dtype, rng=None):
+    """A Parameter uniform within +-bound."""
+    return Parameter(init.rand(*shape, low=-bound, high=bound, device=device, dtype=dtype, rng=rng))
+
+
+class Linear(Module):
+    """y = x @ weight.T + bias over the last axis.
+
+    weight (out_features, in_features) Kaiming-uniform with ReLU gain, bias (out_features,) uniform
+    within 1/sqrt(in_features).
+    """
+
+    def __init__(self, in_features, out_features, bias=True, device=None, dtype="float32", rng=None):
+        self.in_features, self.out_features = in_features, out_features
+        self.weight = Parameter(init.kaiming_uniform(in_features, out_features, (out_features, in_features),
+                                                     device=device, dtype=dtype, rng=rng))
+        self.bias = None
+        if bias:
+            self.bias = uniform_parameter(1 / math.sqrt(in_features), (out_features,), device, dtype, rng)
+
+    def forward(self, x):
+        if not x.shape or x.shape[-1] != self.in_features:
+            raise ValueError(f"Linear({self.in_features}, {self.out_features}) of x {x.shape}")
+        rows = ops.reshape(x, (-1, self.in_features)) if x.ndim != 2 and x.size else x
+        y = ops.matmul(rows, ops.transpose(self.weight))
+        if self.bias is not None:
+            y = ops.add(y, self.bias)
+        return y if x.ndim == 2 else ops.reshape(y, (*x.shape[:-1], self.out_features))
+
+    def extra_repr(self):
+        return f"{self.in_features}, {self.out_features}, bias={self.bias is not None}"
+
+
+class Flatten(Module):
+    """(n, ...) to (n, product of the rest)."""
+
+    def forward(self, x):
+        return ops.reshape(x, (x.shape[0], math.prod(x.shape[1:])))
+
+
+class ReLU(Module):
+    """max(x, 0)."""
+
+    def forward(self, x):
+        return ops.relu(x)
+
+
+class Tanh(Module):
+    """The hyperbolic tangent."""
+
+    def forward(self, x):
+        return ops.tanh(x)
+
+
+class Sigmoid(Module):
+    """1 / (1 + exp(-x))."""
+
+    def forward(self, x):
+        return ops.sigmoid(x)
+
+
+class SiLU(Module):
+    """x * sigmoid(x)."""
+
+    def forward(self, x):
+        return ops.silu(x)
+
+
+class Softmax(Module):
+    """exp(x) / sum(exp(x)) along `axis`."""
+
+    def __init__(self, axis=-1):
+        self.axis = axis
+
+    def forward(self, x):
+        return ops.softmax(x, self.axis)
+
+
+class Dropout(Module):
+    """In training: each element 0 with probability p, the others divided by 1 - p. In eval: x itself."""
+
+    def __init__(self, p=0.5, rng=None):
+        if not 0 <= p <= 1:
+            raise ValueError(f"Dropout with probability {p}")
+        self.p, self.rng = p, rng
+
+    def forward(self, x):
+        return ops.dropout(x, self.p, self.training, self.rng)
+
+    def extra_repr(self):
+        return f"p={self.p}"

@@ -1,0 +1,536 @@
+"""Convolution: shapes, views and gradients. The arithmetic is `device.conv` (see reference.py).
+
+Three bilinear maps close under differentiation:
+
+    y  = conv(x, w)            forward
+    dx = input_grad(g, w)      gradient with respect to x; also the transposed convolution
+    dw = weight_grad(x, g)     gradient with respect to w
+
+Each maps the public layout to the kernels' canonical one, three spatial dimensions with groups in
+front, by views alone: nothing is converted, whatever the layout.
+
+    x  (groups, batch, D, H, W, channels)    w  (groups, kd, kh, kw, channels, out channels)
+
+New images are laid out channels-last in memory whatever their shape says, because the register
+tile writes rows of output channels; elementwise ops keep that order (array.py).
+"""
+import functools
+import math
+import operator
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..array import FLOATS, Array, array, compact_strides, empty, same_float_dtype
+from ..autograd import op
+from .reduce import sum as sum_over
+
+# --- geometry: what a call means -------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Everything about a convolution but its data. Triples are padded in front for fewer dimensions."""
+
+    stride: tuple
+    padding: tuple            # zeros before each dimension
+    dilation: tuple
+    groups: int
+    channels_last: bool
+    algorithm: str
+    x_shape: tuple            # the public shapes
+    w_shape: tuple
+    y_shape: tuple
+
+    @property
+    def spatial(self):
+        """The number of spatial dimensions."""
+        return len(self.x_shape) - 2
+
+
+_NAMES = {1: "conv1d", 2: "conv2d", 3: "conv3d"}
+_LAYOUTS = {1: ("NLC", "NCL"), 2: ("NHWC", "NCHW"), 3: ("NDHWC", "NCDHW")}
+
+
+@functools.lru_cache(maxsize=4096)
+def _geometry(x_shape, w_shape, stride, padding, dilation, groups, layout, algorithm, dims):
+    """The Geometry of a forward call; ValueError or TypeError with the offending values."""
+    name = _NAMES[dims]
+    what = f"{name} of x {x_shape} with w {w_shape} (layout {layout})"
+    channels_last = _channels_last(layout, dims)
+    _check_algorithm(algorithm)
+    if len(x_shape) != dims + 2 or len(w_shape) != dims + 2:
+        raise ValueError(f"{what}: both need {dims + 2} dimensions")
+    size, kernel, c_in, w_in, c_out = _sizes(x_shape, w_shape, channels_last)
+    groups = _positive(groups, "groups", what)
+    if c_in % groups or c_out % groups:
+        raise ValueError(f"{what}: groups={groups} does not divide {c_in} input and {c_out} output channels")
+    if c_in != w_in * groups:
+        raise ValueError(f"{what}: x has {c_in} channels, w takes {w_in} in each of {groups} groups")
+    if 0 in kernel or not c_in or not c_out:
+        raise ValueError(f"{what}: sizes of channels and kernel must be positive")
+    stride = _per_dim(stride, "stride", dims, what)
+    dilation = _per_dim(dilation, "dilation", dims, what)
+    reach = [d * (k - 1) + 1 for k, d in zip(kernel, dilation)]
+    pads = _padding(padding, stride, reach, dims, what)
+    for n, (lo, hi), r in zip(size, pads, reach):
+        if n + lo + hi < r:
+            raise ValueError(f"{what}: the kernel reaches {tuple(reach)}, more than the padded input "
+                             f"{tuple(n + lo + hi for n, (lo, hi) in zip(size, pads))}")
+    out = tuple((n + lo + hi - r) // s + 1 for n, (lo, hi), r, s in zip(size, pads, reach, stride))
+    y_shape = (x_shape[0], *out, c_out) if channels_last else (x_shape[0], c_out, *out)
+    return Geometry(_triple(stride, 1), _triple([lo for lo, _ in pads], 0), _triple(dilation, 1), groups,
+                    channels_last, algorithm, x_shape, w_shape, y_shape)
+
+
+@functools.lru_cache(maxsize=4096)
+def _transposed_geometry(x_shape, w_shape, stride, padding, output_padding, dilation, groups, layout, algorithm, dims):
+    """The Geometry of the convolution whose input gradient a transposed convolution is."""
+    what = f"conv_transpose{dims}d of x {x_shape} with w {w_shape} (layout {layout})"
+    channels_last = _channels_last(layout, dims)
+    _check_algorithm(algorithm)
+    if len(x_shape) != dims + 2 or len(w_shape) != dims + 2:
+        raise ValueError(f"{what}: both need {dims + 2} dimensions")
+    # w is that of the forward convolution: its outputs are this one's inputs.
+    size, kernel, c_x, w_in, c_out = _sizes(x_shape, w_shape, channels_last)
+    groups = _positive(groups, "groups", what)
+    if c_x != c_out or c_out % groups:
+        raise ValueError(f"{what}: x has {c_x} channels, w takes {c_out} in {groups} groups")
+    if 0 in kernel or not c_x or not w_in or 0 in size:
+        raise ValueError(f"{what}: sizes of channels, image and kernel must be positive")
+    stride = _per_dim(stride, "stride", dims, what)
+    dilation = _per_dim(dilation, "dilation", dims, what)
+    extra = _per_dim(output_padding, "output_padding", dims, what, least=0)
+    reach = [d * (k - 1) + 1 for k, d in zip(kernel, dilation)]
+    pads = _padding(padding, stride, reach, dims, what)
+    if any(e >= max(s, d) for e, s, d in zip(extra, stride, dilation)):
+        raise ValueError(f"{what}: output_padding {extra} must be smaller than stride {stride} or dilation {dilation}")
+    out = tuple((n - 1) * s - lo - hi + r + e for n, s, (lo, hi), r, e in zip(size, stride, pads, reach, extra))
+    if any(n < 1 for n in out):
+        raise ValueError(f"{what}: the output would have size {out}")
+    channels = w_in * groups
+    out_shape = (x_shape[0], *out, channels) if channels_last else (x_shape[0], channels, *out)
+    return Geometry(_triple(stride, 1), _triple([lo for lo, _ in pads], 0), _triple(dilation, 1), groups,
+                    channels_last, algorithm, out_shape, w_shape, x_shape)
+
+
+def _channels_last(layout, dims):
+    if layout not in _LAYOUTS[dims]:
+        raise ValueError(f"layout {layout!r} of {_NAMES[dims]}: use one of {_LAYOUTS[dims]}")
+    return layout == _LAYOUTS[dims][0]
+
+
+def _sizes(x_shape, w_shape, channels_last):
+    """(spatial size, kernel size, x channels, w input channels, w output channels)."""
+    if channels_last:
+        return x_shape[1:-1], w_shape[:-2], x_shape[-1], w_shape[-2], w_shape[-1]
+    return x_shape[2:], w_shape[2:], x_shape[1], w_shape[1], w_shape[0]
+
+
+def _positive(value, what, call, least=1):
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{call}: {what}={value!r} is not an int") from None
+    if number < least:
+        raise ValueError(f"{call}: {what}={number} must be at least {least}")
+    return number
+
+
+def _per_dim(value, what, dims, call, least=1):
+    """One int per spatial dimension from an int or a tuple."""
+    values = value if isinstance(value, tuple) else (value,) * dims
+    if len(values) != dims:
+        raise ValueError(f"{call}: {what}={value} needs {dims} entries")
+    return tuple(_positive(v, what, call, least) for v in values)
+
+
+def _padding(padding, stride, reach, dims, call):
+    """((before, after), ...) from an int, one per dimension, pairs, "same" or "valid"."""
+    if padding == "valid":
+        return ((0, 0),) * dims
+    if padding == "same":
+        if any(s != 1 for s in stride):
+            raise ValueError(f"{call}: padding='same' needs stride 1, not {stride}")
+        return tuple(((r - 1) // 2, (r - 1) - (r - 1) // 2) for r in reach)
+    if isinstance(padding, str):
+        raise ValueError(f"{call}: padding={padding!r}; as a word it is 'same' or 'valid'")
+    entries = padding if isinstance(padding, tuple) else (padding,) * dims
+    if len(entries) != dims:
+        raise ValueError(f"{call}: padding={padding} needs {dims} entries")
+    pairs = tuple(e if isinstance(e, tuple) else (e, e) for e in entries)
+    if any(len(p) != 2 for p in pairs):
+        raise ValueError(f"{call}: padding={padding} must hold ints or (before, after) pairs")
+    return tuple(tuple(_positive(v, "padding", call, least=0) for v in p) for p in pairs)
+
+
+def _triple(values, fill):
+    return (fill,) * (3 - len(values)) + tuple(values)
+
+
+def _hashable(value):
+    return tuple(map(_hashable, value)) if isinstance(value, (tuple, list)) else value
+
+
+# --- canonical views -------------------------------------------------------------------------
+
+def _image_view(x, geo):
+    """(batch, ..., channels) in the public layout as (groups, batch, D, H, W, channels of a group)."""
+    shape, strides = list(x.shape), list(x.strides)
+    if not geo.channels_last:
+        shape.append(shape.pop(1))
+        strides.append(strides.pop(1))
+    fill = 3 - geo.spatial
+    c, sc = shape[-1] // geo.groups, strides[-1]
+    return x._view((geo.groups, shape[0], *(1,) * fill, *shape[1:-1], c),
+                   (c * sc, strides[0], *(0,) * fill, *strides[1:-1], sc))
+
+
+def _weight_view(w, geo):
+    """w in the public layout as (groups, kd, kh, kw, channels, out channels of a group)."""
+    shape, strides = list(w.shape), list(w.strides)
+    if not geo.channels_last:
+        shape = shape[2:] + [shape[1], shape[0]]
+        strides = strides[2:] + [strides[1], strides[0]]
+    fill = 3 - geo.spatial
+    o, so = shape[-1] // geo.groups, strides[-1]
+    return w._view((geo.groups, *(1,) * fill, *shape[:-1], o), (o * so, *(0,) * fill, *strides[:-1], so))
+
+
+def _new_image(shape, geo, like):
+    """An uninitialised image of this public shape, channels-last in memory."""
+    if geo.channels_last:
+        return empty(shape, like.dtype, like.device)
+    memory = compact_strides((shape[0], *shape[2:], shape[1]))
+    return empty(shape, like.dtype, like.device, (memory[0], memory[-1], *memory[1:-1]))
+
+
+def _new_weight(geo, like):
+    """An uninitialised weight of geo's public shape, (kernel, in, out) in memory."""
+    if geo.channels_last:
+        return empty(geo.w_shape, like.dtype, like.device)
+    memory = compact_strides((*geo.w_shape[2:], geo.w_shape[1], geo.w_shape[0]))
+    return empty(geo.w_shape, like.dtype, like.device, (memory[-1], memory[-2], *memory[:-2]))
+
+
+# --- the three maps --------------------------------------------------------------------------
+
+@op(inputs=3)
+def _conv(x, w, bias, geo):
+    arrays = (x, w) if bias is None else (x, w, bias)
+    same_float_dtype("convolution", *arrays)
+    _same_device(*arrays)
+    y = _new_image(geo.y_shape, geo, x)
+    if y.size:
+        _CORRELATE[geo.algorithm](_image_view(y, geo), _image_view(x, geo), _weight_view(w, geo),
+                                  None if bias is None else bias.reshape(geo.groups, -1),
+                                  geo.stride, geo.padding, geo.dilation)
+    return y
+
+
+@_conv.gradient("x")
+def _(g, y, x, w, bias, geo):
+    return _input_grad(g, w, geo)
+
+
+@_conv.gradient("w")
+def _(g, y, x, w, bias, geo):
+    return _weight_grad(x, g, geo)
+
+
+@_conv.gradient("bias")
+def _(g, y, x, w, bias, geo):
+    channel = g.ndim - 1 if geo.channels_last else 1
+    return sum_over(g, tuple(d for d in range(g.ndim) if d != channel))
+
+
+@op(inputs=2)
+def _input_grad(g, w, geo):
+    same_float_dtype("convolution", g, w)
+    _same_device(g, w)
+    dx = _new_image(geo.x_shape, geo, g)
+    if dx.size:
+        dxv, gv, wv = _image_view(dx, geo), _image_view(g, geo), _weight_view(w, geo)
+        for out, kernel, padding, dilation in _residues(geo):
+            target = dxv[(slice(None), slice(None)) + out]
+            if kernel is None or not g.size:
+                target._fill(0)
+            else:
+                flipped = wv[(slice(None),) + kernel].permute(0, 1, 2, 3, 5, 4)
+                _CORRELATE[geo.algorithm](target, gv, flipped, None, (1, 1, 1), padding, dilation)
+    return dx
+
+
+@_input_grad.gradient("g")
+def _(gg, y, g, w, geo):
+    return _conv(gg, w, None, geo)
+
+
+@_input_grad.gradient("w")
+def _(gg, y, g, w, geo):
+    return _weight_grad(gg, g, geo)
+
+
+@op(inputs=2)
+def _weight_grad(x, g, geo):
+    same_float_dtype("convolution", x, g)
+    _same_device(x, g)
+    dw = _new_weight(geo, x)
+    if not x.size or not g.size:
+        dw._fill(0)
+    else:
+        _WEIGHT_GRAD[geo.algorithm](_weight_view(dw, geo), _image_view(x, geo), _image_view(g, geo),
+                                    geo.stride, geo.padding, geo.dilation)
+    return dw
+
+
+@_weight_grad.gradient("x")
+def _(gw, y, x, g, geo):
+    return _input_grad(g, gw, geo)
+
+
+@_weight_grad.gradient("g")
+def _(gw, y, x, g, geo):
+    return _conv(x, gw, None, geo)
+
+
+@functools.lru_cache(maxsize=4096)
+def _residues(geo):
+    """The input gradient as plain convolutions of g, one for each residue of the input index.
+
+    Input index i = r + s*j is reached from output index o by tap k where i + p = o*s + k*d. Only the
+    taps k0, k0 + q, ... with q = s / gcd(s, d) solve that for a given r, and o falls as k rises: with
+    the taps reversed it is a convolution over j of stride 1 and dilation q*d/s. No zero is inserted.
+
+    Yields (slices of dx, slices of w or None where no tap reaches, padding, dilation).
+    """
+    sizes = _triple(geo.x_shape[1:-1] if geo.channels_last else geo.x_shape[2:], 1)
+    kernel = _triple(geo.w_shape[:-2] if geo.channels_last else geo.w_shape[2:], 1)
+    per_dim = [_residues_1d(*dim) for dim in zip(sizes, kernel, geo.stride, geo.padding, geo.dilation)]
+    calls = []
+    for a in per_dim[0]:
+        for b in per_dim[1]:
+            for c in per_dim[2]:
+                out, taps, padding, dilation = zip(a, b, c)
+                calls.append((out, None if None in taps else taps, padding, dilation))
+    return calls
+
+
+def _residues_1d(size, kernel, stride, padding, dilation):
+    step = stride // math.gcd(stride, dilation)
+    found = []
+    for r in range(min(stride, size)):
+        out = slice(r, None, stride)
+        first = next((k for k in range(min(step, kernel)) if (r + padding - k * dilation) % stride == 0), None)
+        if first is None:
+            found.append((out, None, 0, 1))
+            continue
+        last = first + (kernel - 1 - first) // step * step
+        taps = slice(last, first - 1 if first else None, -step)
+        found.append((out, taps, -((r + padding - last * dilation) // stride), step * dilation // stride))
+    return found
+
+
+def _same_device(*arrays):
+    if any(x.device is not arrays[0].device for x in arrays):
+        raise ValueError(f"convolution of arrays on different devices: {', '.join(x.device.name for x in arrays)}")
+
+
+# --- algorithms ------------------------------------------------------------------------------
+#
+# Each computes the contract's `conv` on canonical views. The default does so in one kernel; the two
+# of the textbooks spell it out in other kernels, to explain it and to check it.
+
+def _implicit_gemm(out, x, w, bias, stride, padding, dilation):
+    """A matrix product whose loader reads patches in place; no im2col buffer."""
+    out.device.conv(out, x, w, bias, stride, padding, dilation)
+
+
+def _implicit_gemm_weight_grad(out, x, g, stride, padding, dilation):
+    out.device.conv_weight_grad(out, x, g, stride, padding, dilation)
+
+
+def _im2col(out, x, w, bias, stride, padding, dilation):
+    """Pad, view the patches by strides, copy them into rows, multiply."""
+    groups, batch, *size, c = x.shape
+    kernel, out_size, o = w.shape[1:4], out.shape[2:5], out.shape[5]
+    width, inner = [(0, 0), (0, 0)], [slice(None), slice(None)]
+    for n, k, m, s, p, d in zip(size, kernel, out_size, stride, padding, dilation):
+        after = (m - 1) * s + (k - 1) * d + 1 - p - n
+        width.append((max(p, 0), max(after, 0)))
+        inner.append(slice(max(-p, 0), n + min(after, 0)))
+    x = x[tuple(inner)].pad((*width, (0, 0)))
+    sg, sn, *ss, sc = x.strides
+    patches = x.as_strided((groups, batch, *out_size, *kernel, c),
+                           (sg, sn, *(a * s for a, s in zip(ss, stride)), *(a * d for a, d in zip(ss, dilation)), sc))
+    rows = patches.compact().reshape(groups, -1, math.prod(kernel) * c)
+    y = rows @ w.reshape(groups, -1, o)
+    if bias is not None:
+        y = y + bias.unsqueeze(1)
+    out._assign(y.reshape(out.shape))
+
+
+def _filter2row(out, x, w, bias, stride, padding, dilation):
+    """The filter as a sparse Toeplitz matrix: one row per output element of an image."""
+    batch, image, result = x.shape[1], x.shape[2:], out.shape[2:]
+    indptr, columns, taps = _toeplitz(image, w.shape[1:], result, stride, padding, dilation)
+    indptr, columns, taps = (array(a, device=x.device) for a in (indptr, columns, taps))
+    for g in range(x.shape[0]):
+        values = empty((taps.size, 1), x.dtype, x.device)
+        y = empty((math.prod(result), batch), x.dtype, x.device)
+        if taps.size:
+            x.device.take(values, w[g].reshape(-1, 1), taps)
+            pixels = x[g].permute(1, 2, 3, 4, 0).reshape(-1, batch)
+            x.device.csr_matmul(y, indptr, columns, values.reshape(-1), pixels)
+        else:
+            y._fill(0)
+        y = y.reshape(*result, batch).permute(4, 0, 1, 2, 3)
+        out[g] = y if bias is None else y + bias[g]
+
+
+@functools.lru_cache(maxsize=64)
+def _toeplitz(image, kernel, result, stride, padding, dilation):
+    """CSR structure of the matrix that maps image (D, H, W, C) to result (P, Q, R, O), flattened.
+
+    Returns (indptr, column of each entry, which element of w each entry is), all int64.
+    """
+    *size, c = image
+    *ks, _, o = kernel
+    *out, _ = result
+    # Along each dimension: the source index of (output, tap), -1 where it falls outside.
+    source = []
+    for n, k, m, s, p, d in zip(size, ks, out, stride, padding, dilation):
+        at = np.arange(m)[:, None] * s - p + np.arange(k) * d
+        source.append(np.where((at >= 0) & (at < n), at, -1))
+    zs, ys, xs = np.ix_(*(range(m) for m in out))
+    axes = np.arange(o), *(np.arange(k) for k in ks), np.arange(c)
+    ch_o, i, j, k, ch = (a.reshape([-1 if d == n else 1 for d in range(8)]) for n, a in enumerate(axes, start=3))
+    zs, ys, xs = (a[..., None, None, None, None, None] for a in (zs, ys, xs))
+    a, b, e = source[0][zs, i], source[1][ys, j], source[2][xs, k]
+    inside = np.broadcast_to((a >= 0) & (b >= 0) & (e >= 0), (*out, o, *ks, c))
+    column = np.broadcast_to(((a * size[1] + b) * size[2] + e) * c + ch, inside.shape)
+    tap = np.broadcast_to((((i * ks[1] + j) * ks[2] + k) * c + ch) * o + ch_o, inside.shape)
+    counts = inside.reshape(math.prod(out) * o, -1).sum(axis=1)
+    indptr = np.concatenate([[0], np.cumsum(counts)])
+    return indptr.astype(np.int64), column[inside].astype(np.int64), tap[inside].astype(np.int64)
+
+
+def _weight_grad_by(correlate):
+    """The weight gradient as a convolution: channels as batch, batch as channels, g as the kernel,
+    stride and dilation exchanged."""
+    def weight_grad(out, x, g, stride, padding, dilation):
+        correlate(out.permute(0, 4, 1, 2, 3, 5), x.permute(0, 5, 2, 3, 4, 1), g.permute(0, 2, 3, 4, 1, 5), None,
+                  dilation, padding, stride)
+    return weight_grad
+
+
+_CORRELATE = {"implicit_gemm": _implicit_gemm, "im2col": _im2col, "filter2row": _filter2row}
+_WEIGHT_GRAD = {"implicit_gemm": _implicit_gemm_weight_grad, "im2col": _weight_grad_by(_im2col),
+                "filter2row": _weight_grad_by(_filter2row)}
+_CORRELATE["auto"], _WEIGHT_GRAD["auto"] = _implicit_gemm, _implicit_gemm_weight_grad
+
+
+def _check_algorithm(algorithm):
+    if algorithm not in _CORRELATE:
+        raise ValueError(f"algorithm {algorithm!r}: use one of {', '.join(map(repr, _CORRELATE))}")
+
+
+# --- public functions ------------------------------------------------------------------------
+
+def _call(dims, x, w, bias, stride, padding, dilation, groups, layout, algorithm):
+    _check_operands(_NAMES[dims], x, w, bias)
+    geo = _geometry(x.shape, w.shape, *map(_hashable, (stride, padding, dilation)), groups, layout, algorithm, dims)
+    c_out = geo.y_shape[-1 if geo.channels_last else 1]
+    if bias is not None and bias.shape != (c_out,):
+        raise ValueError(f"{_NAMES[dims]}: bias of shape {bias.shape} for {c_out} output channels")
+    return _conv(x, w, bias, geo)
+
+
+def _call_transposed(dims, x, w, bias, stride, padding, output_padding, dilation, groups, layout, algorithm):
+    _check_operands(f"conv_transpose{dims}d", x, w, bias)
+    geo = _transposed_geometry(x.shape, w.shape, *map(_hashable, (stride, padding, output_padding, dilation)),
+                               groups, layout, algorithm, dims)
+    y = _input_grad(x, w, geo)
+    if bias is None:
+        return y
+    channels = geo.x_shape[-1 if geo.channels_last else 1]
+    if bias.shape != (channels,):
+        raise ValueError(f"conv_transpose{dims}d: bias of shape {bias.shape} for {channels} output channels")
+    return y + bias.reshape((1, -1) + (1,) * dims if not geo.channels_last else (-1,))
+
+
+def _check_operands(name, x, w, bias):
+    for role, a in (("x", x), ("w", w), ("bias", bias)):
+        if a is None and role == "bias":
+            continue
+        data = a if isinstance(a, Array) else getattr(a, "data", None)
+        if not isinstance(data, Array):
+            raise TypeError(f"{name}: {role} is a Tensor or Array, not {type(a).__name__}")
+        if data.dtype not in FLOATS:
+            raise TypeError(f"{name}: {role} has dtype {data.dtype}, not float32 or float64")
+
+
+def conv1d(x, w, bias=None, stride=1, padding=0, dilation=1, groups=1, layout="NLC", algorithm="auto"):
+    """1-D convolution (cross-correlation): conv2d with one spatial dimension.
+
+    Layouts: "NLC" with weights (k, in / groups, out), or "NCL" with weights (out, in / groups, k).
+    Output length floor((L + pads - dilation * (k - 1) - 1) / stride) + 1; what is left over is ignored.
+    """
+    return _call(1, x, w, bias, stride, padding, dilation, groups, layout, algorithm)
+
+
+def conv2d(x, w, bias=None, stride=1, padding=0, dilation=1, groups=1, layout="NHWC", algorithm="auto"):
+    """2-D convolution (cross-correlation, as every deep learning library has it).
+
+    x          (n, h, w, c_in) for layout "NHWC", (n, c_in, h, w) for "NCHW"
+    w          (kh, kw, c_in / groups, c_out) for "NHWC", (c_out, c_in / groups, kh, kw) for "NCHW"
+    bias       (c_out,) or None
+    stride, dilation   an int or a pair
+    padding    an int, one per dimension, ((before, after), (before, after)), "same" or "valid"
+    groups     c_in and c_out in this many groups that see only each other; c_in for depthwise
+    algorithm  "auto", "implicit_gemm", or the explicit "im2col" and "filter2row"; the same numbers
+
+    Returns (n, p, q, c_out) or (n, c_out, p, q), where p = floor((h + pads - dilation * (kh - 1) - 1)
+    / stride) + 1. ValueError for shapes that do not fit, TypeError for unlike or integer dtypes.
+    See Dumoulin and Visin, A guide to convolution arithmetic, 2016.
+
+    >>> import fastconv as fc
+    >>> x, w = fc.init.ones(1, 4, 4, 1), fc.init.ones(3, 3, 1, 2)
+    >>> fc.ops.conv2d(x, w, padding=1).numpy()[0, :, :, 0]
+    array([[4., 6., 6., 4.],
+           [6., 9., 9., 6.],
+           [6., 9., 9., 6.],
+           [4., 6., 6., 4.]], dtype=float32)
+    """
+    return _call(2, x, w, bias, stride, padding, dilation, groups, layout, algorithm)
+
+
+def conv3d(x, w, bias=None, stride=1, padding=0, dilation=1, groups=1, layout="NDHWC", algorithm="auto"):
+    """3-D convolution: conv2d with three spatial dimensions, layouts "NDHWC" and "NCDHW"."""
+    return _call(3, x, w, bias, stride, padding, dilation, groups, layout, algorithm)
+
+
+def conv_transpose1d(x, w, bias=None, stride=1, padding=0, output_padding=0, dilation=1, groups=1, layout="NLC",
+                     algorithm="auto"):
+    """1-D transposed convolution; see conv_transpose2d."""
+    return _call_transposed(1, x, w, bias, stride, padding, output_padding, dilation, groups, layout, algorithm)
+
+
+def conv_transpose2d(x, w, bias=None, stride=1, padding=0, output_padding=0, dilation=1, groups=1, layout="NHWC",
+                     algorithm="auto"):
+    """The input gradient of conv2d as a layer of its own: what conv2d maps down, this maps up.
+
+    w is the weight of that conv2d: (kh, kw, c_out / groups, c_in) for "NHWC", and for "NCHW"
+    (c_in, c_out / groups, kh, kw), as torch has it. Output size (h - 1) * stride - pads +
+    dilation * (kh - 1) + 1 + output_padding.
+    """
+    return _call_transposed(2, x, w, bias, stride, padding, output_padding, dilation, groups, layout, algorithm)
+
+
+def conv_transpose3d(x, w, bias=None, stride=1, padding=0, output_padding=0, dilation=1, groups=1, layout="NDHWC",
+                     algorithm="auto"):
+    """3-D transposed convolution; see conv_transpose2d."""
+    return _call_transposed(3, x, w, bias, stride, padding, output_padding, dilation, groups, layout, algorithm)
+
+
+__all__ = ["conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"]

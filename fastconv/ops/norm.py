@@ -1,0 +1,158 @@
+"""Normalisation: statistics over some axes, one fused pass forward, two backward."""
+import math
+
+from ..array import as_axes, empty, same_float_dtype
+from ..autograd import op
+from .elementwise import multiply
+from .reduce import mean as mean_over
+from .shape import reshape
+
+
+def _composite(x, weight, bias, axes, eps):
+    """The same in elementary ops: what create_graph=True differentiates through."""
+    centred = x - mean_over(x, axes, keepdims=True)
+    var = mean_over(centred * centred, axes, keepdims=True)
+    return centred * (var + eps) ** -0.5 * weight + bias, None, None, None
+
+
+@op(inputs=3, outputs=1, composite=_composite)
+def _normalize_by_statistics(x, weight, bias, axes, eps):
+    """(x - mean) / sqrt(var + eps) * weight + bias; weight and bias vary along the other axes only.
+
+    Returns (y, mean, biased variance, 1 / sqrt(var + eps)), the statistics in keepdims shape.
+    """
+    kept = tuple(1 if d in axes else n for d, n in enumerate(x.shape))
+    mean, var = (empty(kept, x.dtype, x.device) for _ in range(2))
+    x.device.moments(mean, var, x, axes)
+    rstd = (var + eps).map("rsqrt")
+    return x.map("normalize", mean, rstd, weight, bias), mean, var, rstd
+
+
+@_normalize_by_statistics.gradient
+def _(g, y, x, weight, bias, axes, eps):
+    (g, *_), (y, mean, var, rstd) = g, y
+    count = math.prod(x.shape[a] for a in axes)
+    sum_g, sum_gx = (empty(mean.shape, x.dtype, x.device) for _ in range(2))
+    x.device.product_sums(sum_g, sum_gx, g, x, mean, axes)
+    d_weight = sum_gx * rstd
+    scale = rstd * weight
+    dx = g.map("normalize_grad", x, mean, scale, sum_g / count, d_weight * rstd / count)
+    return dx, d_weight, sum_g
+
+
+@op(inputs=5, broadcasts=True)
+def normalize(x, mean, rstd, weight, bias):
+    """(x - mean) * (rstd * weight) + bias in one pass; all but x may be broadcast or numbers."""
+    return x.map("normalize", mean, rstd, weight, bias)
+
+
+@normalize.gradient("x")
+def _(g, y, x, mean, rstd, weight, bias):
+    return g * (rstd * weight)
+
+
+@normalize.gradient("mean")
+def _(g, y, x, mean, rstd, weight, bias):
+    return -g * (rstd * weight)
+
+
+@normalize.gradient("rstd")
+def _(g, y, x, mean, rstd, weight, bias):
+    return g * (x - mean) * weight
+
+
+@normalize.gradient("weight")
+def _(g, y, x, mean, rstd, weight, bias):
+    return g * (x - mean) * rstd
+
+
+@normalize.gradient("bias")
+def _(g, y, x, mean, rstd, weight, bias):
+    return g
+
+
+def batch_norm(x, running_mean=None, running_var=None, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5):
+    """Batch normalisation over every axis but axis 1, the channels (Ioffe and Szegedy 2015).
+
+    x              (n, c) or (n, c, ...), float
+    running_mean, running_var   Arrays or Tensors (c,) or None; with training=True they move by
+                   `momentum` towards the batch's mean and unbiased variance, in place (with one
+                   value per channel the variance is taken biased: 0)
+    weight, bias   (c,) or None
+    training       normalise by the batch's statistics instead of the running ones
+
+    ValueError when shapes do not fit, the batch is empty in training, or statistics are missing.
+    """
+    if x.ndim < 2:
+        raise ValueError(f"batch_norm of shape {x.shape}: needs (n, c) or (n, c, ...)")
+    channels = x.shape[1]
+    for name, p in (("running_mean", running_mean), ("running_var", running_var), ("weight", weight), ("bias", bias)):
+        if p is not None and p.shape != (channels,):
+            raise ValueError(f"batch_norm of x {x.shape}: {name} of shape {p.shape}, not ({channels},)")
+        if p is not None:
+            same_float_dtype("batch_norm", x, p)
+    column = (1, channels) + (1,) * (x.ndim - 2)
+    weight = 1.0 if weight is None else reshape(weight, column)
+    bias = 0.0 if bias is None else reshape(bias, column)
+    if not training:
+        if running_mean is None or running_var is None:
+            raise ValueError("batch_norm outside training needs running_mean and running_var")
+        rstd = (_data(running_var) + eps).map("rsqrt")
+        return normalize(x, _data(running_mean).reshape(column), rstd.reshape(column), weight, bias)
+    if 0 in x.shape:
+        raise ValueError(f"batch_norm in training over an empty batch of shape {x.shape}")
+    axes = tuple(d for d in range(x.ndim) if d != 1)
+    y, mean, var, _ = _normalize_by_statistics(x, weight, bias, axes, eps)
+    if running_mean is not None and running_var is not None:
+        count = math.prod(x.shape) // channels
+        _follow(running_mean, mean, 1.0, momentum)
+        _follow(running_var, var, count / max(count - 1, 1), momentum)
+    return y
+
+
+def _follow(running, batch, factor, momentum):
+    """running moves by the fraction `momentum` towards factor * batch, in place."""
+    running, batch = _data(running), _data(batch).reshape(running.shape)
+    if factor != 1.0:
+        batch = batch * factor
+    running.device.map("lerp", running, running, batch, float(momentum))
+
+
+def _data(x):
+    return getattr(x, "data", x)
+
+
+def layer_norm(x, normalized_shape, weight=None, bias=None, eps=1e-5):
+    """Normalisation over the last axes, whose sizes are `normalized_shape` (Ba, Kiros and Hinton 2016).
+
+    weight, bias: of normalized_shape, or None.
+    """
+    shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+    if not shape or x.shape[-len(shape):] != shape:
+        raise ValueError(f"layer_norm over {shape} of x {x.shape}")
+    for name, p in (("weight", weight), ("bias", bias)):
+        if p is not None and p.shape != shape:
+            raise ValueError(f"layer_norm over {shape}: {name} of shape {p.shape}")
+    y = _whiten(x, as_axes(tuple(range(-len(shape), 0)), x.ndim), eps)
+    return _affine(y, weight, bias)
+
+
+def group_norm(x, num_groups, weight=None, bias=None, eps=1e-5):
+    """Normalisation over groups of channels (axis 1) and all later axes (Wu and He 2018)."""
+    if x.ndim < 2 or num_groups < 1 or x.shape[1] % num_groups:
+        raise ValueError(f"group_norm of x {x.shape} in {num_groups} groups")
+    y = _whiten(reshape(x, (x.shape[0], num_groups, -1)), (2,), eps)
+    column = (x.shape[1],) + (1,) * (x.ndim - 2)
+    return _affine(reshape(y, x.shape), *(p if p is None else reshape(p, column) for p in (weight, bias)))
+
+
+def _whiten(x, axes, eps):
+    return x if 0 in x.shape else _normalize_by_statistics(x, 1.0, 0.0, axes, eps)[0]
+
+
+def _affine(y, weight, bias):
+    y = y if weight is None else multiply(y, weight)
+    return y if bias is None else y + bias
+
+
+__all__ = ["batch_norm", "layer_norm", "group_norm", "normalize"]
