@@ -1,0 +1,9 @@
+"""Data sets, transforms and the loader that turns them into batches of NumPy arrays."""
+from .cifar import CIFAR10Dataset
+from .dataset import ArrayDataset, Dataset, DigitsDataset
+from .loader import DataLoader
+from .mnist import MNISTDataset
+from .transforms import Compose, Normalize, RandomCrop, RandomFlipHorizontal, Transform
+
+__all__ = ["ArrayDataset", "CIFAR10Dataset", "Compose", "DataLoader", "Dataset", "DigitsDataset",
+           "MNISTDataset", "Normalize", "RandomCrop", "RandomFlipHorizontal", "Transform"]
