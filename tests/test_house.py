@@ -1,0 +1,64 @@
+"""The structure: imports point one way, import is quick and quiet, docstring examples run."""
+import ast
+import doctest
+import importlib
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import fastconv as fc
+
+ROOT = Path(fc.__file__).parent
+# Each may import only what stands before it.
+ORDER = ["reference", "random", "_cy", "cl", "device", "array", "autograd", "ops", "tensor", "init", "nn", "optim", "io", "data"]
+
+
+def imported_rooms(path):
+    """Top-level rooms of fastconv that a file imports when it is imported itself."""
+    depth = len(path.relative_to(ROOT).parts)
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level == depth:
+            yield from [node.module.split(".")[0]] if node.module else [a.name for a in node.names]
+        elif isinstance(node, ast.ImportFrom) and not node.level and (node.module or "").startswith("fastconv"):
+            yield (node.module.split(".") + [""])[1]
+
+
+def test_imports_point_one_way():
+    for path in sorted(ROOT.rglob("*.py")):
+        room = path.relative_to(ROOT).parts[0].removesuffix(".py")
+        if room == "__init__":
+            continue
+        assert room in ORDER, f"{path}: give {room} its place in ORDER"
+        for other in imported_rooms(path):
+            # device.py opens _cy and cl on demand: the one place where the devices are chosen.
+            assert ORDER.index(other) < ORDER.index(room), f"{path} imports {other}"
+
+
+def test_import_is_quick_quiet_and_opens_nothing():
+    code = ("import sys, time; import numpy; t = time.perf_counter(); import fastconv; t = time.perf_counter() - t; "
+            "assert 'pyopencl' not in sys.modules; print(t)")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == "" and float(done.stdout) < 5
+
+
+def modules():
+    names = ["fastconv"] + [m.name for m in pkgutil.walk_packages(fc.__path__, "fastconv.")]
+    return [n for n in names if not n.split(".")[-1].startswith("_") and "._cy" not in n]
+
+
+@pytest.mark.parametrize("name", modules())
+def test_examples_in_docstrings(name):
+    module = sys.modules.get(name) or importlib.import_module(name)
+    finder = doctest.DocTestFinder()
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
+    for test in finder.find(module, name):
+        runner.run(test)
+    # Ops are instances, which doctest does not look into.
+    for key, value in vars(module).items():
+        if isinstance(value, fc.autograd.Op) and value.__module__ == name:
+            example = doctest.DocTestParser().get_doctest(value.__doc__ or "", vars(module), f"{name}.{key}", None, 0)
+            runner.run(example)
+    assert not runner.failures, f"{runner.failures} examples of {name} failed"

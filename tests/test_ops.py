@@ -1,0 +1,113 @@
+"""Every case of the table: values, gradients, layouts and exactness on every device; rules against differences."""
+import math
+
+import numpy as np
+import pytest
+
+import fastconv as fc
+from fastconv import autograd
+from tests.cases import CASES
+
+REFERENCE = fc.reference()
+LAYOUTS = ("contiguous", "transposed", "offset", "negative", "broadcast")
+case_ids = [c.name for c in CASES]
+
+
+def as_layout(values, layout, device):
+    """An Array of these values that lies in memory as `layout` says (broadcast repeats the first slice)."""
+    ndim = values.ndim
+    if layout == "transposed" and ndim > 1:
+        return fc.array(values.T, device=device).permute(tuple(range(ndim))[::-1])
+    if layout == "offset" and ndim:
+        padded = np.pad(values, [(1, 2)] * ndim)
+        return fc.array(padded, device=device)[tuple(slice(1, 1 + n) for n in values.shape)]
+    if layout == "negative":
+        return fc.array(np.flip(values).copy(), device=device).flip()
+    if layout == "broadcast" and ndim:
+        return fc.array(values[:1], device=device).broadcast_to(values.shape)
+    return fc.array(values, device=device)
+
+
+def draw(case, rng, layout="contiguous", exact=False):
+    """NumPy inputs of a case, float32 where floating."""
+    values = [i.draw_integers(rng) if exact else i.draw(rng) for i in case.inputs]
+    values = [v.astype(np.float32) if v.dtype.kind == "f" else v for v in values]
+    if layout == "broadcast":
+        values = [np.broadcast_to(v[:1], v.shape) if v.ndim else v for v in values]
+    return values
+
+
+def run(case, arrays, gradients=False):
+    """Output values of a case and, when asked, the gradients of its inputs for fixed output weights."""
+    tensors = [fc.Tensor(a, requires_grad=gradients and i.differentiable) for a, i in zip(arrays, case.inputs)]
+    out = case.function(*tensors)
+    if not gradients:
+        return [out.numpy()]
+    weights = np.random.default_rng(1).integers(1, 4, out.shape).astype(out.dtype)
+    out.backward(fc.array(weights, device=out.device))
+    return [out.numpy()] + [t.grad.numpy() for t in tensors if t.grad is not None]
+
+
+def in_float64(values):
+    return [fc.array(v.astype(np.float64) if v.dtype.kind == "f" else v, device=REFERENCE) for v in values]
+
+
+def assert_close(case, got, expected):
+    for g, e in zip(got, expected, strict=True):
+        assert g.shape == e.shape
+        assert g.any() or not e.any(), "an output of only zeros"
+        rtol = 1.3e-6 * math.sqrt(case.length)
+        scale = max(1.0, float(np.abs(e).max(initial=0))) if g.dtype.kind == "f" else 0
+        np.testing.assert_allclose(g, e, rtol=rtol, atol=1e-5 * scale)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("case", CASES, ids=case_ids)
+def test_value_and_gradients(case, layout, device, rng):
+    values = draw(case, rng, layout)
+    arrays = [as_layout(v, layout, device) for v in values]
+    got = run(case, arrays, case.differentiable)
+    expected = run(case, in_float64(values), case.differentiable)
+    assert got[0].dtype == np.float32 or got[0].dtype == expected[0].dtype
+    assert_close(case, got, expected)
+    for array, value in zip(arrays, values):
+        np.testing.assert_array_equal(array.numpy(), value, err_msg="an input was changed")
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if c.exact], ids=[c.name for c in CASES if c.exact])
+def test_small_integers_match_bit_for_bit(case, fast_device, rng):
+    values = draw(case, rng, exact=True)
+    got = run(case, [fc.array(v, device=fast_device) for v in values], case.differentiable)
+    expected = run(case, [fc.array(v, device=REFERENCE) for v in values], case.differentiable)
+    for g, e in zip(got, expected, strict=True):
+        np.testing.assert_array_equal(g, e)
+
+
+def _differentiable(case, rng):
+    return [fc.Tensor(a, requires_grad=i.differentiable) for a, i in zip(in_float64([i.draw(rng) for i in case.inputs]), case.inputs)]
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if c.differentiable], ids=[c.name for c in CASES if c.differentiable])
+def test_rule_against_differences(case, rng):
+    inputs = _differentiable(case, rng)
+    assert autograd.gradcheck(case.function, inputs)
+    if case.second:
+        assert autograd.gradgradcheck(case.function, inputs)
+
+
+def test_every_op_has_a_case(monkeypatch, rng):
+    reached, call = set(), autograd.Op.__call__
+
+    def recording(self, *args, **kwargs):
+        reached.add(self.name)
+        return call(self, *args, **kwargs)
+
+    monkeypatch.setattr(autograd.Op, "__call__", recording)
+    for case in CASES:
+        inputs = _differentiable(case, rng)
+        out = case.function(*inputs)
+        if case.differentiable:
+            weights = fc.Tensor(np.ones(out.shape), device=REFERENCE)
+            autograd.grad(out, [x for x in inputs if x.requires_grad], weights, create_graph=True)
+    missing = set(autograd.REGISTRY) - reached
+    assert not missing, f"ops without a case in tests/cases.py: {sorted(missing)}"
