@@ -1,0 +1,263 @@
+"""OpenCL: one device behind the contract of `fastconv.reference`, as launch code.
+
+Each entry looks up a plan by what the compiled kernel and its arguments depend on (name, dtypes,
+shapes, strides, offsets), makes it on first sight, and enqueues it with today's buffers.
+"""
+import functools
+import math
+
+import numpy as np
+
+from . import layout, products
+from .layout import merge, round_up, struct
+from .reductions import ArgReduction, Reduction
+from .types import BOOL, C_TYPES, kernel_index
+from .types import key_of as _key
+from .types import number as _number
+
+MAX_PLANS = 16384
+
+
+class OpenCL:
+    """The kernels and storage of one OpenCL device; opens its context on first use."""
+
+    kind = "opencl"
+
+    def __init__(self, index, cl_device):
+        self.cl_device = cl_device
+        self.device_name = cl_device.name.strip()
+        self.platform_name = cl_device.platform.name.strip()
+        self.name = f"opencl:{index} {self.device_name}"
+        self._plans = {}
+
+    def __repr__(self):
+        return f"<{self.name}>"
+
+    @functools.cached_property
+    def runtime(self):
+        from .runtime import Runtime
+        return Runtime(self.cl_device)
+
+    # --- storage
+
+    def allocate(self, nbytes):
+        return self.runtime.allocate(nbytes)
+
+    def upload(self, out, source):
+        self._check_dtype("upload", out.dtype)
+        self.runtime.write(out.buffer, out.offset * out.dtype.itemsize, source)
+
+    def download(self, x):
+        target = np.empty(x.shape, x.dtype)
+        self.runtime.read(target, x.buffer, x.offset * x.dtype.itemsize)
+        return target
+
+    def synchronize(self):
+        self.runtime.synchronize()
+
+    def memory_stats(self):
+        return self.runtime.memory_stats()
+
+    def empty_cache(self):
+        self.runtime.empty_cache()
+
+    # --- plans
+
+    def _check_dtype(self, what, dtype):
+        if dtype == np.float64 and not self.runtime.has_double:
+            raise NotImplementedError(f"{what} of float64: device {self.name!r} has no float64 (cl_khr_fp64)")
+
+    def _plan(self, key, build, *args):
+        plan = self._plans.get(key)
+        if plan is None:
+            plan = build(*args)
+            if len(self._plans) >= MAX_PLANS:
+                self._plans.clear()
+            self._plans[key] = plan
+        return plan
+
+    # --- elementwise
+
+    def map(self, name, out, *inputs):
+        key = [name, _key(out)]
+        buffers = [out.buffer.memory]
+        for x in inputs:
+            if hasattr(x, "buffer"):
+                key.append(_key(x))
+                buffers.append(x.buffer.memory)
+            else:
+                key.append(None)
+        plan = self._plan(tuple(key), self._plan_map, name, out, inputs)
+        values = list(plan.scalars)
+        if values:
+            buffers = [out.buffer.memory,
+                       *(x.buffer.memory if hasattr(x, "buffer") else _number(values.pop(0), x) for x in inputs)]
+        launch = self.runtime.launch
+        for arguments in plan.arguments:
+            launch(plan.kernel, plan.size, arguments, *buffers)
+
+    def _plan_map(self, name, out, inputs):
+        arrays = [out, *(x for x in inputs if hasattr(x, "buffer"))]
+        for x in arrays:
+            self._check_dtype(name, x.dtype)
+        compute = out.dtype if name in ("copy", "where") else arrays[1].dtype
+        parameters, values, scalars, operand = [], [], [], 1
+        for k, x in enumerate(inputs):
+            if hasattr(x, "buffer"):
+                parameters.append(f"__global const {C_TYPES[x.dtype.name]} *x{k}")
+                values.append(f"x{k}[AT({operand})]")
+                operand += 1
+            else:
+                dtype = BOOL if name == "where" and k == 0 else compute
+                parameters.append(f"const {C_TYPES[dtype.name]} x{k}")
+                values.append(f"x{k}")
+                scalars.append(dtype)
+        defines = {"FUNCTION": f"fc_{name}", "T": C_TYPES[compute.name], "TO": C_TYPES[out.dtype.name],
+                   **({"IS_FLOAT": 1} if compute.kind == "f" else {"IS_BOOL": 1} if compute == BOOL else {}),
+                   **({"TO_BOOL": 1} if out.dtype == BOOL else {}),
+                   "OPERANDS": len(arrays), "PARAMS": ", ".join(parameters), "VALUES": ", ".join(values)}
+        shape, strides = merge(out.shape, *(x.strides for x in arrays))
+        return self._strided_plan("map", "map.cl", defines, shape, strides, [x.offset for x in arrays], scalars)
+
+    def _strided_plan(self, kernel, file, defines, shape, strides, offsets, scalars=()):
+        """A plan for one work-item per element of operands that are walked together."""
+        runtime, group = self.runtime, self.runtime.params.map_group
+        size = math.prod(shape)
+        if not shape or (len(shape) == 1 and all(s == (1,) for s in strides)):
+            built = runtime.kernel(kernel, file, (group,), **defines, INDEX="long", ND=0)
+            return Plan(built, (round_up(size, group),), [struct(True, size, offsets)], scalars)
+        index, wide = kernel_index(*(layout.reach(shape, s, o) for s, o in zip(strides, offsets)), size,
+                                   *(n for s in strides for n in s))
+        # A struct argument has to fit the device's room for parameters: walk the rest of the dimensions here.
+        room = runtime.device.max_parameter_size - 16 * len(strides) - 64
+        most = max(1, room // (8 if wide else 4) - 1 - len(strides)) // (3 + len(strides))
+        outer, shape = shape[:-most], shape[-most:]
+        arguments = []
+        for place in np.ndindex(*outer):
+            starts = [o + sum(i * s for i, s in zip(place, st)) for o, st in zip(offsets, strides)]
+            inner = [st[len(outer):] for st in strides]
+            magic = [layout.reciprocal(n) for n in shape]
+            arguments.append(struct(wide, math.prod(shape), starts, shape, [m for m, _ in magic],
+                                    [s for _, s in magic], inner))
+        built = runtime.kernel(kernel, file, (group,), **defines, **index, ND=len(shape))
+        return Plan(built, (round_up(math.prod(shape), group),), arguments, scalars)
+
+    # --- reductions
+
+    def reduce(self, name, out, x, axes):
+        self._reduce(name, (out,), None, (x,), axes)
+
+    def arg_reduce(self, name, out, x, axis):
+        self._check_dtype(name, x.dtype)
+        plan = self._plan((name, axis, _key(out), _key(x)), ArgReduction, self.runtime, name, out, x, axis)
+        plan.run(self.runtime, out, x)
+
+    def moments(self, mean, var, x, axes):
+        self._reduce("mean", (mean,), None, (x,), axes)
+        self._reduce("squares", (var,), mean, (x,), axes)
+
+    def product_sums(self, sum_g, sum_gx, g, x, mean, axes):
+        self._reduce("products", (sum_g, sum_gx), mean, (g, x), axes)
+
+    def _reduce(self, term, outs, mean, inputs, axes):
+        self._check_dtype(term, inputs[0].dtype)
+        key = (term, axes, *map(_key, outs), None if mean is None else _key(mean), *map(_key, inputs))
+        plan = self._plan(key, Reduction, self.runtime, term, outs, mean, inputs, axes)
+        plan.run(self.runtime, outs, mean, inputs)
+
+    # --- products
+
+    def matmul(self, out, a, b):
+        self._check_dtype("matmul", out.dtype)
+        plan = self._plan(("matmul", _key(out), _key(a), _key(b)), products.matmul, self.runtime, out, a, b)
+        plan.run(self.runtime, out, a, b)
+
+    def conv(self, out, x, w, bias, stride, padding, dilation):
+        self._check_dtype("conv", out.dtype)
+        key = ("conv", _key(out), _key(x), _key(w), None if bias is None else _key(bias),
+               tuple(stride), tuple(padding), tuple(dilation))
+        plan = self._plan(key, products.conv, self.runtime, out, x, w, bias, stride, padding, dilation)
+        plan.run(self.runtime, out, x, w, bias)
+
+    def conv_weight_grad(self, out, x, g, stride, padding, dilation):
+        self._check_dtype("conv_weight_grad", out.dtype)
+        key = ("conv_weight_grad", _key(out), _key(x), _key(g), tuple(stride), tuple(padding), tuple(dilation))
+        plan = self._plan(key, products.WeightGrad, self.runtime, out, x, g, stride, padding, dilation)
+        plan.run(self.runtime, out, x, g)
+
+    # --- indexing
+
+    def take(self, out, x, indices):
+        self._check_dtype("take", x.dtype)
+        plan = self._plan(("take", _key(out), _key(x), _key(indices)), self._plan_rows, "take", out, x,
+                          indices.strides[0], (indices.offset, 0, 0), indices.size)
+        self.runtime.launch(plan.kernel, plan.size, plan.arguments[0], out.buffer.memory, x.buffer.memory,
+                            indices.buffer.memory)
+
+    def csr_matmul(self, out, indptr, indices, data, x):
+        self._check_dtype("csr_matmul", x.dtype)
+        key = ("csr_matmul", _key(out), _key(indptr), _key(indices), _key(data), _key(x))
+        plan = self._plan(key, self._plan_rows, "csr_matmul", out, x, data.strides[0],
+                          (indptr.offset, indices.offset, data.offset), data.size)
+        self.runtime.launch(plan.kernel, plan.size, plan.arguments[0], out.buffer.memory, indptr.buffer.memory,
+                            indices.buffer.memory, data.buffer.memory, x.buffer.memory)
+
+    def _plan_rows(self, name, out, x, step, offsets, entries):
+        """A plan of kernels/indexing.cl: one work-item per element of out (rows, width)."""
+        runtime = self.runtime
+        group = min(runtime.params.map_group, 64)
+        rows, width = out.shape
+        index, wide = kernel_index(out.size + group, layout.size_of(x.shape), entries * max(1, abs(step)), *offsets, *x.strides,
+                                   *out.strides, layout.reach(x.shape, x.strides, x.offset),
+                                   layout.reach(out.shape, out.strides, out.offset))
+        built = runtime.kernel(name, "indexing.cl", (group,), T=C_TYPES[out.dtype.name], **index)
+        return Plan(built, (round_up(out.size, group),),
+                    [struct(wide, rows, width, out.strides, x.strides, out.offset, x.offset, step, offsets)])
+
+    # --- optimisers
+
+    def sgd_step(self, params, grads, buffers, lr, momentum, weight_decay, nesterov, first):
+        flags = {"SGD": 1}
+        if momentum:
+            flags["MOMENTUM"] = 1
+            if nesterov:
+                flags["NESTEROV"] = 1
+            if first:
+                flags["FIRST"] = 1
+        scalars = (lr, momentum, weight_decay)
+        for p, g, buf in zip(params, grads, buffers):
+            self._step("sgd_step", flags, (p, g, buf) if momentum else (p, g), scalars)
+
+    def adam_step(self, params, grads, ms, vs, lr, beta1, beta2, eps, weight_decay, decoupled, step):
+        flags = {"ADAM": 1, "DECOUPLED": 1} if decoupled else {"ADAM": 1}
+        scalars = (lr / (1 - beta1 ** step), 1 - beta2 ** step, beta1, 1 - beta1, beta2, 1 - beta2, eps, weight_decay,
+                   lr * weight_decay)
+        for operands in zip(params, grads, ms, vs):
+            self._step("adam_step", flags, operands, scalars)
+
+    def _step(self, name, flags, operands, scalars):
+        plan = self._plan((name, tuple(flags), *map(_key, operands)), self._plan_step, name, flags, operands)
+        dtype = operands[0].dtype
+        values = [_number(dtype, value) for value in scalars]
+        for arguments in plan.arguments:
+            self.runtime.launch(plan.kernel, plan.size, arguments, *(x.buffer.memory for x in operands), *values)
+
+    def _plan_step(self, name, flags, operands):
+        dtype = operands[0].dtype
+        self._check_dtype(name, dtype)
+        shape, strides = merge(operands[0].shape, *(x.strides for x in operands))
+        defines = {"T": C_TYPES[dtype.name], **flags, "OPERANDS": len(operands)}
+        return self._strided_plan(name, "steps.cl", defines, shape, strides, [x.offset for x in operands])
+
+
+class Plan:
+    """A kernel, its number of work-items, its struct argument(s), the dtypes of its scalar operands."""
+
+    __slots__ = ("kernel", "size", "arguments", "scalars")
+
+    def __init__(self, kernel, size, arguments, scalars=()):
+        self.kernel = kernel
+        self.size = size
+        self.arguments = arguments
+        self.scalars = tuple(scalars)
+

@@ -1,0 +1,227 @@
+"""Launch code of the products: matmul, convolution and its weight gradient as gather-GEMMs."""
+import collections
+import math
+
+
+from .layout import dense, merge, reach, round_up, struct
+from .reductions import Reduction, split
+from .types import C_TYPES, kernel_index
+
+# An operand of our own making, as kernels' launch code sees Arrays.
+View = collections.namedtuple("View", "buffer shape strides offset dtype")
+
+
+def tile(params, dtype, cols, rows):
+    """(V, TM, TN, GN, GM) for a product of this many columns and rows."""
+    vector = max(1, params.vector * 4 // dtype.itemsize)
+    narrow = params.vector // 4 or 1
+    tile_n, group_n = params.tile_n, params.group_n
+    while vector > narrow and vector // 2 >= cols:
+        vector //= 2
+    while tile_n > 1 and vector * (tile_n - 1) * group_n >= cols:
+        tile_n -= 1
+    group_m = params.group_m
+    while group_n > 1 and vector * tile_n * (group_n // 2) >= cols:
+        group_n //= 2
+        group_m *= 2
+    tile_m = params.tile_m
+    while tile_m > 1 and tile_m // 2 >= rows:
+        tile_m //= 2
+    return vector, tile_m, tile_n, group_n, group_m
+
+
+class Gemm:
+    """A plan for kernels/gemm.cl: pack the columns' operand, then multiply.
+
+    groups, rows and k are lists of (size, stride of ...) dimensions; taps describes space.
+    """
+
+    def __init__(self, runtime, out, x, w, bias, groups, rows, k, cols, channels, c_step, w_col, out_col,
+                 bias_col=0, taps=(), first_tap=0, x_shift=0):
+        params, dtype = runtime.params, out.dtype
+        n_rows, n_k = math.prod(r[0] for r in rows), math.prod(d[0] for d in k)
+        n_groups = math.prod(g[0] for g in groups)
+        vector, tile_m, tile_n, group_n, group_m = tile(params, dtype, cols, n_rows)
+        panel = vector * tile_n * group_n
+        blocks = -(-cols // panel)
+        one_panel = all(g[3] == 0 for g in groups)      # every group has the same w
+        packed_groups = 1 if one_panel else n_groups
+        packed = packed_groups * blocks * n_k * panel
+        x_offset = x.offset + x_shift
+        numbers = [packed, n_rows + tile_m, cols + panel, n_groups, x_offset,
+                   *(abs(n) for part in (groups, rows, k) for dim in part for n in dim),
+                   *(abs(n) for tap in taps for n in tap),
+                   *(reach(v.shape, [abs(s) for s in v.strides], v.offset) for v in (out, x, w))]
+        index, wide = kernel_index(*numbers)
+        common = {"T": C_TYPES[dtype.name], **index, "V": vector, "TM": tile_m, "TN": tile_n, "GN": group_n,
+                  "RD": len(rows), "GD": len(groups), "KD": len(k), "TAPS": len(taps), "FIRST_TAP": first_tap,
+                  **({"ROWS_FIRST": 1} if params.rows_first else {})}
+        self.packed_bytes = packed * dtype.itemsize
+        group = (params.map_group,)
+        column = lambda dims, n: [d[n] for d in dims]      # noqa: E731
+        self.pack_struct = struct(wide, packed, n_k, cols, blocks, column(k, 0), column(k, 1),
+                                  [1] * len(groups) if one_panel else column(groups, 0), column(groups, 3), w_col, w.offset)
+        # pack ignores what only gemm looks at, so give it fewer reasons to be built again
+        self.pack = runtime.kernel("pack", "gemm.cl", group, **{**common, "TM": 1, "RD": 1, "TAPS": 0, "FIRST_TAP": 0})
+        self.pack_size = (round_up(packed, group[0]),)
+        local = (group_m, group_n, 1) if params.rows_first else (group_n, group_m, 1)
+        self.kernel = runtime.kernel(
+            "gemm", "gemm.cl", local, **{**common, "KD": 1},
+            **({"C_STEP_1": 1} if c_step == 1 else {}), **({"OUT_STEP_1": 1} if out_col == 1 else {}),
+            **({} if bias is None else {"HAS_BIAS": 1}))
+        items = (round_up(-(-n_rows // tile_m), group_m), blocks * group_n)
+        self.size = (*(items if params.rows_first else items[::-1]), n_groups)
+        self.struct = struct(
+            wide, n_rows, cols, channels, c_step, blocks, 0 if one_panel else blocks * n_k * panel,
+            column(rows, 0), column(rows, 1), column(rows, 2),
+            column(groups, 0), column(groups, 1), column(groups, 2), column(groups, 4),
+            x_offset, out.offset, 0 if bias is None else bias.offset, out_col, bias_col,
+            *([[t[n] for t in taps] for n in range(6)] if taps else [0] * 6))
+
+    def run(self, runtime, out, x, w, bias=None):
+        panels = runtime.allocate(self.packed_bytes)
+        runtime.launch(self.pack, self.pack_size, self.pack_struct, panels.memory, w.buffer.memory)
+        target = out.buffer.memory
+        runtime.launch(self.kernel, self.size, self.struct, target, x.buffer.memory, panels.memory,
+                       target if bias is None else bias.buffer.memory)
+
+
+def matmul(runtime, out, a, b):
+    """A Gemm plan for out = a @ b. Leading axes along which b does not change become rows."""
+    m, k, n = *a.shape[-2:], b.shape[-1]
+    leading = list(zip(a.shape[:-2], a.strides[:-2], out.strides[:-2], b.strides[:-2]))
+    rows = [(size, a_step, out_step) for size, a_step, out_step, b_step in leading if b_step == 0]
+    rows.append((m, a.strides[-2], out.strides[-2]))
+    groups = [(size, a_step, out_step, b_step, 0) for size, a_step, out_step, b_step in leading if b_step != 0]
+    return Gemm(runtime, out, a, b, None, _merged(groups), _merged(rows, True), [(k, b.strides[-2])], n, k,
+                a.strides[-1], b.strides[-1], out.strides[-1])
+
+
+def _merged(dims, rows=False):
+    """The same dimensions with fewer of them; at least one."""
+    if not dims:
+        return [(1, 0, 0) if rows else (1, 0, 0, 0, 0)]
+    shape, strides = merge([d[0] for d in dims], *([d[n] for d in dims] for n in range(1, len(dims[0]))))
+    return [(size, *(s[d] for s in strides)) for d, size in enumerate(shape)] or _merged([], rows)
+
+
+def _space(size, out_size, kernel, stride, padding, dilation):
+    """The spatial dimensions that matter: not those of one output pixel that looks at all of one input pixel."""
+    axes = [d for d in range(3) if not (size[d] == out_size[d] == kernel[d] == 1 and padding[d] == 0)]
+    return axes or [2]
+
+
+def conv(runtime, out, x, w, bias, stride, padding, dilation):
+    """A Gemm plan for a convolution."""
+    groups, batch, *out_size, cols = out.shape
+    size, kernel, channels = x.shape[2:5], w.shape[1:4], x.shape[5]
+    axes = _space(size, out_size, kernel, stride, padding, dilation)
+    if (kernel == (1, 1, 1) and not any(padding)
+            and all((o - 1) * s < n for o, s, n in zip(out_size, stride, size))):
+        axes = []       # a matrix product of the pixels
+    space = [(out_size[d], stride[d] * x.strides[2 + d], out.strides[2 + d]) for d in (axes or range(3))]
+    image = (batch, x.strides[1], out.strides[1])
+    small = math.prod(out_size) <= 16 and batch >= 8
+    if axes:
+        # Rows of one pixel across small images have their taps inside or outside together.
+        rows = [*space, image] if small else [image, *space]
+    else:
+        rows = _merged([image, *space], True)
+    k = [(kernel[d], w.strides[1 + d]) for d in axes] + [(channels, w.strides[4])]
+    shape, (steps,) = _merged_k(k)
+    taps = [(size[d], kernel[d], stride[d], padding[d], dilation[d], dilation[d] * x.strides[2 + d]) for d in axes]
+    shift = -sum(padding[d] * x.strides[2 + d] for d in axes)
+    group = [(groups, x.strides[0], out.strides[0], w.strides[0] if groups > 1 else 0, bias.strides[0] if bias is not None else 0)]
+    return Gemm(runtime, out, x, w, bias, group, rows, list(zip(shape, steps)), cols, channels, x.strides[5],
+                w.strides[5], out.strides[5], 0 if bias is None else bias.strides[1], taps, 0 if small else 1, shift)
+
+
+def _merged_k(k):
+    """Join k dimensions that lie in memory like one; their order stays."""
+    joined = []
+    for size, step in k:
+        if size == 1:
+            continue
+        if joined and joined[-1][1] == step * size:
+            joined[-1] = (joined[-1][0] * size, step)
+        else:
+            joined.append((size, step))
+    joined = joined or [(1, 0)]
+    return [j[0] for j in joined], [[j[1] for j in joined]]
+
+
+class WeightGrad:
+    """A plan for kernels/weight_grad.cl: pack g, multiply over parts of the pixels, add the parts."""
+
+    def __init__(self, runtime, out, x, g, stride, padding, dilation):
+        params, dtype = runtime.params, out.dtype
+        groups, batch, *out_size, cols = g.shape
+        size, kernel, channels = x.shape[2:5], out.shape[1:4], x.shape[5]
+        axes = _space(size, out_size, kernel, stride, padding, dilation)
+        n_taps = math.prod(kernel)
+        vector, tile_m, tile_n, group_n, group_m = tile(params, dtype, cols, channels)
+        panel = vector * tile_n * group_n
+        blocks, c_blocks = -(-cols // panel), -(-channels // tile_m)
+        batch_line = out_size[axes[-1]] < batch
+        space = [(out_size[d], stride[d] * x.strides[2 + d], g.strides[2 + d]) for d in axes]
+        image = (batch, x.strides[1], g.strides[1])
+        *lines, line = [*space, image] if batch_line else [image, *space]
+        n_lines, length = math.prod(n[0] for n in lines), line[0]
+        pixels = n_lines * length
+        row_groups = -(-c_blocks * n_taps // group_m)
+        items = row_groups * group_m * blocks * group_n * groups
+        line_chunk, length_chunk = split(n_lines, length, params.grad_items, params.grad_least, items)
+        line_parts, length_parts = -(-n_lines // line_chunk), -(-length // length_chunk)
+        parts = line_parts * length_parts
+        packed = groups * blocks * pixels * panel
+        x_offset = x.offset - sum(padding[d] * x.strides[2 + d] for d in axes)
+        target = out
+        self.partial = None
+        if parts > 1:
+            self.partial = View(None, (parts, *out.shape), dense((parts, *out.shape)), 0, dtype)
+            target = View(None, out.shape, self.partial.strides[1:], 0, dtype)
+        part_step = out.size * (parts > 1)
+        index, wide = kernel_index(packed, out.size * parts, *x.strides, *g.strides, *out.strides, x_offset, *padding,
+                                   *(s * t for s, t in zip(stride, out_size)), *(d * t for d, t in zip(dilation, kernel)),
+                                   *(s * t for s, t in zip(stride, x.strides[2:5])),
+                                   *(s * t for s, t in zip(dilation, x.strides[2:5])),
+                                   *(reach(v.shape, [abs(s) for s in v.strides], v.offset) for v in (out, x, g)))
+        common = {"T": C_TYPES[dtype.name], **index, "V": vector, "TM": tile_m, "TN": tile_n, "GN": group_n,
+                  **({"ROWS_FIRST": 1} if params.rows_first else {})}
+        self.packed_bytes = packed * dtype.itemsize
+        group = (params.map_group,)
+        k_shape, (k_steps,) = _merged_k([(n[0], n[2]) for n in (*lines, line)])
+        self.pack_struct = struct(wide, packed, pixels, cols, blocks, k_shape, k_steps, [groups], [g.strides[0]],
+                                  g.strides[5], g.offset)
+        self.pack = runtime.kernel("pack", "gemm.cl", group, **{**common, "TM": 1, "RD": 1, "GD": 1, "KD": len(k_shape),
+                                                                "TAPS": 0, "FIRST_TAP": 0})
+        self.pack_size = (round_up(packed, group[0]),)
+        local = (group_m, group_n, 1) if params.rows_first else (group_n, group_m, 1)
+        self.kernel = runtime.kernel(
+            "weight_grad", "weight_grad.cl", local, **common, TAPS=len(axes), LD=len(lines),
+            FIRST_TAP=0 if batch_line else 1, **({"LINE_IS_BATCH": 1} if batch_line else {}),
+            **({"OUT_STEP_1": 1} if target.strides[5] == 1 else {}))
+        items = (row_groups * group_m, blocks * group_n)
+        self.size = (*(items if params.rows_first else items[::-1]), groups * parts)
+        self.struct = struct(
+            wide, channels, cols, x.strides[5], c_blocks, n_taps, blocks, blocks * pixels * panel,
+            n_lines, length, line_parts, line_chunk, length_parts, length_chunk,
+            [n[0] for n in lines], [n[1] for n in lines], line[1],
+            x.strides[0], target.strides[0], part_step, target.strides[4], target.strides[5], x_offset, target.offset,
+            *([t[n] for t in [(size[d], kernel[d], stride[d], padding[d], dilation[d], dilation[d] * x.strides[2 + d],
+                               target.strides[1 + d]) for d in axes]] for n in range(7)))
+        if parts > 1:
+            total = View(None, (1, *out.shape), (0, *out.strides), out.offset, dtype)
+            self.total = Reduction(runtime, "sum", (total,), None, (self.partial,), (0,))
+
+    def run(self, runtime, out, x, g):
+        panels = runtime.allocate(self.packed_bytes)
+        runtime.launch(self.pack, self.pack_size, self.pack_struct, panels.memory, g.buffer.memory)
+        if self.partial is None:
+            runtime.launch(self.kernel, self.size, self.struct, out.buffer.memory, x.buffer.memory, panels.memory)
+            return
+        partial = runtime.allocate(math.prod(self.partial.shape) * self.partial.dtype.itemsize)
+        runtime.launch(self.kernel, self.size, self.struct, partial.memory, x.buffer.memory, panels.memory)
+        self.total.run(runtime, (out,), None, (self.partial._replace(buffer=partial),))
+
+

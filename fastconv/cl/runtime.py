@@ -1,0 +1,204 @@
+"""The runtime of one OpenCL device: context, queue, memory, programs, launches.
+
+One context and one in-order queue per device: whatever is enqueued later sees what was enqueued
+before, so nothing here waits, and a buffer may go back to the pool while kernels still use it.
+"""
+import collections
+import pathlib
+import re
+import threading
+import warnings
+
+import numpy as np
+import pyopencl as cl
+import pyopencl.tools
+
+from . import params as _params
+
+KERNELS = pathlib.Path(__file__).with_name("kernels")
+INCLUDES = {"scalar_ops.h": KERNELS.parents[1] / "scalar_ops.h"}
+
+# Uploads up to this size are staged in host memory and left to the queue; larger ones wait.
+STAGED_BYTES = 16 << 20
+PENDING_BYTES = 64 << 20
+
+
+class BuildError(RuntimeError):
+    """A kernel did not compile: shows which, how it was built and what the driver said."""
+
+
+class Buffer:
+    """Device memory of `nbytes` bytes; goes back to the pool with its last reference."""
+
+    __slots__ = ("nbytes", "memory", "_freed", "__weakref__")
+
+    def __init__(self, nbytes, memory, freed):
+        self.nbytes = nbytes
+        self.memory = memory
+        self._freed = freed
+
+    def __del__(self):
+        # Appending is atomic, so that a collection in any thread at any point cannot lose a count.
+        self._freed.append(self.nbytes)
+
+
+class Kernel:
+    """A compiled kernel with its group size; `launch` it through the Runtime."""
+
+    __slots__ = ("kernel", "set_arg", "local")
+
+    def __init__(self, kernel, local):
+        self.kernel = kernel
+        self.set_arg = kernel.set_arg
+        self.local = local
+
+
+class Runtime:
+    """Everything that is opened for one device. Create it on first use: it makes a context."""
+
+    def __init__(self, device):
+        self.device = device
+        self.params = _params.lookup(device)
+        self.context = cl.Context([device])
+        self.queue = cl.CommandQueue(self.context, device)
+        self.lock = threading.RLock()
+        self.has_double = bool(device.double_fp_config)
+        self.max_alloc = device.max_mem_alloc_size
+        self._pool = cl.tools.MemoryPool(cl.tools.ImmediateAllocator(self.queue))
+        self._live = self._peak = 0
+        self._freed = collections.deque()
+        self._pending = collections.deque()     # (event that owns the staged source, bytes)
+        self._pending_bytes = 0
+        self._kernels = {}
+        self._options = ["-cl-std=CL1.2", "-w"]
+        if device.single_fp_config & cl.device_fp_config.CORRECTLY_ROUNDED_DIVIDE_SQRT:
+            self._options.append("-cl-fp32-correctly-rounded-divide-sqrt")
+
+    # --- memory
+
+    def allocate(self, nbytes):
+        """A Buffer of at least `nbytes` bytes from the pool; MemoryError when there is no room."""
+        with self.lock:
+            if nbytes > self.max_alloc:
+                raise MemoryError(self._no_room(nbytes))
+            try:
+                memory = self._pool.allocate(max(nbytes, 16))
+            except (cl.MemoryError, cl.LogicError, cl.RuntimeError, MemoryError):
+                self.synchronize()
+                self._pool.free_held()
+                try:
+                    memory = self._pool.allocate(max(nbytes, 16))
+                except (cl.Error, MemoryError) as error:
+                    raise MemoryError(f"{self._no_room(nbytes)}: {error}") from None
+            self._live += nbytes - self._count_freed()
+            self._peak = max(self._peak, self._live)
+        return Buffer(nbytes, memory, self._freed)
+
+    def _count_freed(self):
+        total = 0
+        while self._freed:
+            total += self._freed.popleft()
+        return total
+
+    def _no_room(self, nbytes):
+        stats = self.memory_stats()
+        return (f"no room for {nbytes} bytes on {self.device.name.strip()}: {stats['allocated']} allocated, "
+                f"{stats['cached']} cached, at most {self.max_alloc} in one buffer, "
+                f"{self.device.global_mem_size} in all")
+
+    def memory_stats(self):
+        with self.lock:
+            self._live -= self._count_freed()
+            return {"allocated": self._live, "peak": self._peak,
+                    "cached": self._pool.managed_bytes - self._pool.active_bytes}
+
+    def empty_cache(self):
+        with self.lock:
+            self.synchronize()
+            self._pool.free_held()
+
+    def write(self, buffer, offset, source):
+        """Copy a C-contiguous NumPy array to `offset` bytes; the source is free on return."""
+        with self.lock:
+            if source.nbytes > STAGED_BYTES:
+                cl.enqueue_copy(self.queue, buffer.memory, source, dst_offset=offset, is_blocking=True)
+                return
+            # pyopencl's event owns the staged copy; dropping it would wait, so keep it until it is done.
+            while self._pending and (self._pending_bytes > PENDING_BYTES or self._done(self._pending[0][0])):
+                event, nbytes = self._pending.popleft()
+                self._pending_bytes -= nbytes
+                event.wait()
+            event = cl.enqueue_copy(self.queue, buffer.memory, source.copy(), dst_offset=offset, is_blocking=False)
+            self._pending.append((event, source.nbytes))
+            self._pending_bytes += source.nbytes
+
+    @staticmethod
+    def _done(event):
+        return event.command_execution_status == cl.command_execution_status.COMPLETE
+
+    def read(self, target, buffer, offset):
+        """Copy from `offset` bytes into a C-contiguous NumPy array; waits."""
+        with self.lock:
+            cl.enqueue_copy(self.queue, target, buffer.memory, src_offset=offset, is_blocking=True)
+
+    def synchronize(self):
+        with self.lock:
+            self.queue.finish()
+            self._pending.clear()
+            self._pending_bytes = 0
+
+    # --- programs
+
+    def kernel(self, name, file, local, **defines):
+        """The kernel `name` of kernels/<file> built with these defines for groups of size `local`."""
+        key = (name, file, local, tuple(defines.items()))
+        found = self._kernels.get(key)
+        if found is None:
+            with self.lock:
+                found = self._kernels.get(key)
+                if found is None:
+                    found = self._kernels[key] = self._build(name, file, local, defines)
+        return found
+
+    def _build(self, name, file, local, defines):
+        sizes = (local + (1, 1, 1))[:3]
+        given = [f"#define {key} {int(value) if isinstance(value, bool) else value}"
+                 for key, value in defines.items()]
+        given.append("#define GROUP_SIZE " + ", ".join(map(str, sizes)))
+        if self.has_double:
+            given.append("#define HAS_DOUBLE 1")
+        source = "\n".join(given) + "\n" + _source(file)
+        program = cl.Program(self.context, source)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", cl.CompilerWarning)
+                program.build(options=self._options)
+            return Kernel(cl.Kernel(program, name), local)
+        except cl.Error as error:
+            raise BuildError(f"kernel {name!r} of {file} does not build on {self.device.name.strip()}\n"
+                             f"options: {' '.join(self._options)}\ndefines:\n  " + "\n  ".join(given)
+                             + f"\n{error}") from None
+
+    def launch(self, kernel, size, *args):
+        """Enqueue `kernel` over `size` work-items (a multiple of its group) with these arguments."""
+        # A kernel object carries its arguments: one thread at a time between setting and enqueueing.
+        with self.lock:
+            set_arg = kernel.set_arg
+            n = 0
+            for arg in args:
+                set_arg(n, arg)
+                n += 1
+            cl.enqueue_nd_range_kernel(self.queue, kernel.kernel, size, kernel.local)
+
+
+_INCLUDE = re.compile(r'^#include "(.+)"$', re.MULTILINE)
+_sources = {}
+
+
+def _source(file):
+    """The text of kernels/<file> with its includes pasted in (no driver needs to find our files)."""
+    text = _sources.get(file)
+    if text is None:
+        path = INCLUDES.get(file) or KERNELS / file
+        text = _sources[file] = _INCLUDE.sub(lambda m: _source(m.group(1)), path.read_text())
+    return text
