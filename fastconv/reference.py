@@ -110,7 +110,7 @@ SCALAR_OPS = {
     "logical_or": np.logical_or,
     "logical_xor": np.logical_xor,
     "relu_grad": lambda g, y: np.where(y > 0, g, g.dtype.type(0)),
-    "clip": np.clip,
+    "clip": lambda x, low, high: np.where(x < low, low, np.where(x > high, high, x)),
     "lerp": lambda a, b, t: a + (b - a) * t,
     "normalize": lambda x, mean, rstd, w, b: (x - mean) * (rstd * w) + b,
     "normalize_grad": lambda g, x, mean, scale, mg, k: scale * (g - mg - (x - mean) * k),

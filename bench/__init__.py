@@ -1,0 +1,1 @@
+"""Benchmarks that run on any device: `python -m bench --help`."""
