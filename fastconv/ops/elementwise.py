@@ -3,6 +3,8 @@
 Each takes Tensors, Arrays, NumPy arrays and Python numbers, broadcasts as NumPy does and promotes
 as the Array API says. The scalar functions themselves stand in scalar_ops.h.
 """
+import numpy as np
+
 from ..array import BOOL
 from ..autograd import op
 
@@ -76,6 +78,7 @@ def power(a, b):
 
 @power.gradient("a")
 def _(g, y, a, b):
+    b = b.item() if isinstance(b, np.generic) else b
     if isinstance(b, (bool, int, float)):
         return g * (a ** (b - 1) * b) if b else g * 0
     return g * where(equal(b, 0), 0.0, b * a ** (b - 1))

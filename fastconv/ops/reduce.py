@@ -2,7 +2,7 @@
 import math
 
 from ..array import as_axes
-from ..autograd import broadcast_to, op
+from ..autograd import broadcast_to, cast, op
 from .elementwise import equal, exp, where
 from .shape import reshape
 
@@ -64,8 +64,9 @@ def min(x, axis=None, keepdims=False):
 @max.gradient
 @min.gradient
 def _(g, y, x, axis=None, keepdims=False):
-    mask = where(equal(x, _spread(y, x, axis)), 1.0, 0.0)
-    return _spread(g, x, axis) * (mask / sum(mask, axis, keepdims=True))
+    wins = equal(x, _spread(y, x, axis))
+    shared = reshape(g, _kept(x, axis)) / sum(cast(wins, x.dtype), axis, keepdims=True)
+    return where(wins, _spread(shared, x, axis), 0.0)
 
 
 @op(inputs=1, differentiable=False)

@@ -2,7 +2,7 @@
 import operator
 
 from ..array import Array, as_axes, broadcast_shapes, empty, full, promote
-from ..autograd import op
+from ..autograd import cast, op
 
 # --- views -----------------------------------------------------------------------------------
 
@@ -179,7 +179,7 @@ def _(g, y, *xs, axis):
     (a,) = as_axes(axis, y.ndim)
     parts, start = [], 0
     for x in xs:
-        parts.append(getitem(g, (slice(None),) * a + (slice(start, start + x.shape[a]),)))
+        parts.append(cast(getitem(g, (slice(None),) * a + (slice(start, start + x.shape[a]),)), x.dtype))
         start += x.shape[a]
     return tuple(parts)
 
@@ -202,7 +202,7 @@ def _stack(*xs, axis):
 
 @_stack.gradient
 def _(g, y, *xs, axis):
-    return _unstack(g, axis)
+    return tuple(cast(part, x.dtype) for part, x in zip(_unstack(g, axis), xs))
 
 
 def split(x, axis=0, sections=None):
