@@ -1,5 +1,6 @@
 """The training command: what it reaches, what it leaves behind, how it is interrupted and resumed."""
 import csv
+import functools
 import os
 import pathlib
 import re
@@ -194,14 +195,15 @@ def test_the_picture_of_one_epoch(tmp_path):
 
 # --- the same training on every device -------------------------------------------------------
 
-def first_losses(device, images, labels, make, steps, batch):
+def first_losses(make, device, dtype, images, labels, steps, batch):
     fc.manual_seed(0)
-    model = make(device)
+    model = make(device=device, dtype=dtype)
     optimizer = optim.Adam(model.parameters(), lr=1e-3, weight_decay=1e-3)
     losses = []
     for i in range(steps):
         rows = slice(i * batch, (i + 1) * batch)
-        loss = nn.CrossEntropyLoss()(model(fc.Tensor(images[rows], device=device)), labels[rows])
+        x = fc.Tensor(images[rows].astype(dtype), device=device)
+        loss = nn.CrossEntropyLoss()(model(x), labels[rows])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -209,24 +211,28 @@ def first_losses(device, images, labels, make, steps, batch):
     return losses
 
 
-def others():
-    return [pytest.param(d, id=d.name) for d in fc.devices() if d.kind != "reference"]
-
-
-@pytest.mark.parametrize("device", others())
-def test_digits_training_agrees_with_the_reference(device):
-    images, labels = fc.data.DigitsDataset().batch(range(640))
-    def make(device):
-        return SimpleCNN(1, image_size=8, device=device)
-    expected = first_losses(fc.reference(), images, labels, make, 20, 32)
-    np.testing.assert_allclose(first_losses(device, images, labels, make, 20, 32), expected, rtol=1e-3)
+# In float32 a pre-activation beside 0 soon falls on the other side of a ReLU on one of two devices that
+# round differently, and Adam magnifies that; in float64 it does not happen within so few steps.
+@pytest.mark.parametrize("dtype, steps, rtol", [("float64", 40, 1e-9), ("float32", 4, 1e-5)])
+def test_digits_training_agrees_with_the_reference(fast_device, dtype, steps, rtol):
+    images, labels = fc.data.DigitsDataset().batch(range(1280))
+    make = functools.partial(SimpleCNN, 1, image_size=8)
+    try:
+        losses = first_losses(make, fast_device, dtype, images, labels, steps, 32)
+    except TypeError as e:
+        assert dtype == "float64" and "float64" in str(e)
+        pytest.skip(str(e))
+    expected = first_losses(make, fc.reference(), dtype, images, labels, steps, 32)
+    np.testing.assert_allclose(losses, expected, rtol=rtol)
 
 
 @real_files
-@pytest.mark.parametrize("device", [p for p in others() if p.values[0].kind != "cpu"])
-def test_the_first_fifty_losses_of_resnet9_agree_with_the_cpu(device):
+def test_the_first_fifty_losses_of_resnet9_agree_with_the_cpu(fast_device):
+    if fast_device.kind == "cpu":
+        pytest.skip("the CPU is what the others are compared with")
     dataset = fc.data.CIFAR10Dataset(os.environ["FASTCONV_DATA"])
     images, labels = dataset.batch(np.random.default_rng(0).permutation(50000)[:6400])
-    expected = first_losses(fc.cpu(), images, labels, ResNet9, 50, 128)
+    expected = first_losses(ResNet9, fc.cpu(), "float32", images, labels, 50, 128)
     assert expected[-1] < expected[0]
-    np.testing.assert_allclose(first_losses(device, images, labels, ResNet9, 50, 128), expected, rtol=1e-3)
+    losses = first_losses(ResNet9, fast_device, "float32", images, labels, 50, 128)
+    np.testing.assert_allclose(losses, expected, rtol=1e-3)

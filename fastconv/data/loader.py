@@ -6,6 +6,7 @@ import numbers
 import numpy as np
 
 from ..random import generator
+from ..tensor import Tensor
 from .dataset import Dataset, stack_samples
 from .transforms import as_generator
 
@@ -106,7 +107,6 @@ class DataLoader:
     def _placed(self, batch):
         if self.device is None:
             return batch
-        from ..tensor import Tensor
         return tuple(Tensor(x, device=self.device) for x in batch)
 
     def state_dict(self):

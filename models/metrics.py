@@ -1,0 +1,40 @@
+"""What a training run leaves behind: metrics.csv and curves.png."""
+import csv
+import os
+
+COLUMNS = ("epoch", "train_loss", "train_accuracy", "test_loss", "test_accuracy", "seconds")
+
+
+def write_csv(path, history):
+    """Write one row an epoch; the file is replaced whole."""
+    part = f"{path}.part"
+    with open(part, "w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(history)
+    os.replace(part, path)
+
+
+def plot_curves(path, history, title):
+    """Loss and accuracy over the epochs, train and test, as a PNG."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.6), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(title, fontsize=11)
+    epochs = [row["epoch"] for row in history]
+    last = 100 * history[-1]["test_accuracy"]
+    for axes, quantity, scale in zip(figure.subplots(1, 2), ("loss", "accuracy"), (1, 100)):
+        for split, colour in (("train", "#7a8aa0"), ("test", "#c8452c")):
+            values = [scale * row[f"{split}_{quantity}"] for row in history]
+            axes.plot(epochs, values, color=colour, linewidth=1.8, marker="o", markersize=3, label=split)
+        axes.set_xlabel("epoch")
+        axes.set_ylabel("cross-entropy" if quantity == "loss" else "accuracy (%)")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False)
+    axes.annotate(f"{last:.1f} %", (epochs[-1], last), xytext=(0, -14), textcoords="offset points", ha="center",
+                  fontsize=9, color="#c8452c")
+    figure.savefig(path)

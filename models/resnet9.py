@@ -1,0 +1,44 @@
+"""ResNet9 of the deep learning systems course: strided blocks instead of pooling, for 32 x 32 images."""
+from fastconv import nn
+
+
+class ConvBN(nn.Module):
+    """Convolution with bias and "same" padding, batch normalisation, ReLU.
+
+    An input of size h leaves with size ceil(h / stride), for the odd kernels used here.
+    """
+
+    def __init__(self, in_channels, out_channels, kernel_size, stride, device=None, dtype="float32"):
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride=stride,
+                              padding=(kernel_size - 1) // 2, device=device, dtype=dtype)
+        self.norm = nn.BatchNorm2d(out_channels, device=device, dtype=dtype)
+        self.relu = nn.ReLU()
+
+    def forward(self, x):
+        return self.relu(self.norm(self.conv(x)))
+
+
+class ResNet9(nn.Module):
+    """(N, 3, 32, 32) images to (N, 10) logits, 431,946 parameters.
+
+        3 x 32 x 32 - ConvBN 7, stride 4 -> 16 x 8 x 8 - ConvBN 3, stride 2 -> 32 x 4 x 4 - residual pair
+        - ConvBN 3, stride 2 -> 64 x 2 x 2 - ConvBN 3, stride 2 -> 128 x 1 x 1 - residual pair
+        - Linear 128 - ReLU - Linear 10
+    """
+
+    def __init__(self, device=None, dtype="float32"):
+        super().__init__()
+        place = {"device": device, "dtype": dtype}
+
+        def residual_pair(channels):
+            return nn.Residual(nn.Sequential(ConvBN(channels, channels, 3, 1, **place),
+                                             ConvBN(channels, channels, 3, 1, **place)))
+
+        self.layers = nn.Sequential(
+            ConvBN(3, 16, 7, 4, **place), ConvBN(16, 32, 3, 2, **place), residual_pair(32),
+            ConvBN(32, 64, 3, 2, **place), ConvBN(64, 128, 3, 2, **place), residual_pair(128),
+            nn.Flatten(), nn.Linear(128, 128, **place), nn.ReLU(), nn.Linear(128, 10, **place))
+
+    def forward(self, x):
+        return self.layers(x)
