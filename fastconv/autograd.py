@@ -163,10 +163,11 @@ class Op:
         node = None
         if self.differentiable and _modes.recording and any(isinstance(x, Variable) and x.requires_grad for x in inputs):
             node = Node(self, inputs, arrays, parameters, kwargs, out)
-        if not self.outputs:
-            return _wrap(out, node)
-        differentiable = len(out) if self.outputs is True else self.outputs
-        return tuple(_wrap(o, node if i < differentiable else None, i) for i, o in enumerate(out))
+        return _wrap_outputs(self, out, node) if self.outputs else _wrap(out, node)
+
+    def carries_gradient(self, output):
+        """Whether the output of this number is differentiable."""
+        return self.outputs is True or output < max(self.outputs, 1)
 
 
 def op(forward=None, *, inputs=None, broadcasts=False, composite=None, differentiable=True, outputs=0):
@@ -186,6 +187,10 @@ def op(forward=None, *, inputs=None, broadcasts=False, composite=None, different
         REGISTRY[made.name] = made
         return made
     return declare if forward is None else declare(forward)
+
+
+def _wrap_outputs(op, arrays, node):
+    return tuple(_wrap(a, node if op.carries_gradient(i) else None, i) for i, a in enumerate(arrays))
 
 
 def _as_arrays(name, inputs):
@@ -237,7 +242,7 @@ class Node:
         if create_graph and op.composite:
             return self._through_composite(grads, needed)
         inputs = self.inputs if create_graph else self.arrays
-        y = tuple(_wrap(o, self, i) for i, o in enumerate(self.outputs())) if create_graph else self.outputs()
+        y = _wrap_outputs(op, self.outputs(), self) if create_graph else self.outputs()
         if not op.outputs:
             (grads,), (y,) = grads, y
         args = (grads, y, *inputs, *self.parameters)
@@ -407,7 +412,7 @@ def _fill_missing(node, grads, create_graph):
     filled = []
     for i, out in enumerate(node.outputs()):
         g = grads.get(i)
-        if g is None and (node.op.outputs is True or i < max(node.op.outputs, 1)):
+        if g is None and node.op.carries_gradient(i):
             g = out._map("copy", dtype=out.dtype)
             g._fill(0)
             g = _wrap(g) if create_graph else g

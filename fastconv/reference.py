@@ -25,7 +25,7 @@ kind = "reference"
 
 STORAGE = ("allocate", "upload", "download", "synchronize", "memory_stats", "empty_cache")
 KERNELS = ("map", "reduce", "arg_reduce", "matmul", "conv", "conv_weight_grad", "moments",
-           "product_sums", "take", "csr_matmul", "sgd_step", "adam_step")
+           "product_sums", "max_pool", "max_pool_grad", "max_pool_pick", "window_sum", "take", "csr_matmul", "sgd_step", "adam_step")
 
 
 def view(x):
@@ -253,6 +253,57 @@ def conv_weight_grad(out, x, g, stride, padding, dilation):
             "gnpqrc,gnpqro->gco", xv[(slice(None), slice(None)) + i], gv[(slice(None), slice(None)) + o],
             optimize=True)
     view(out)[...] = dw
+
+
+# --- pooling ---------------------------------------------------------------------------------
+#
+# Images are (batch, D, H, W, channels), outputs (batch, P, Q, R, channels); window, stride, padding
+# and dilation are triples as in `conv`. Taps outside the image are left out.
+
+def _window_slices(x, window, out_size, stride, padding, dilation):
+    """Like _taps, for images without groups: (number of the tap, outputs it reaches, inputs it reads)."""
+    shape = (1, *x.shape)
+    for tap, o, i in _taps(np.broadcast_to(0, shape), window, out_size, stride, padding, dilation):
+        yield np.ravel_multi_index(tap, window), (slice(None),) + o, (slice(None),) + i
+
+
+def max_pool(out, index, x, window, stride, padding, dilation):
+    """out = the largest element of each window, index (int32) = the number of its tap.
+
+    Taps are numbered row-major over `window`; the first of equal elements wins, and the first NaN
+    before all. A window without any element gives -inf and tap 0.
+    """
+    y, which, xv = view(out), view(index), view(x)
+    y[...], which[...] = -np.inf, 0
+    first = np.ones(y.shape, bool)
+    for tap, o, i in _window_slices(xv, window, out.shape[1:4], stride, padding, dilation):
+        wins = first[o] | (xv[i] > y[o]) | (np.isnan(xv[i]) & ~np.isnan(y[o]))
+        y[o], which[o] = np.where(wins, xv[i], y[o]), np.where(wins, tap, which[o])
+        first[o] = False
+
+
+def max_pool_grad(out, g, index, window, stride, padding, dilation):
+    """The gradient of max_pool: out[i] = sum of g over the windows whose `index` names element i."""
+    dx, gv, which = view(out), view(g), view(index)
+    dx[...] = 0
+    for tap, o, i in _window_slices(dx, window, g.shape[1:4], stride, padding, dilation):
+        dx[i] += np.where(which[o] == tap, gv[o], 0)
+
+
+def max_pool_pick(out, x, index, window, stride, padding, dilation):
+    """out = the element of each window that `index` names (0 where that lies outside the image)."""
+    y, which, xv = view(out), view(index), view(x)
+    y[...] = 0
+    for tap, o, i in _window_slices(xv, window, out.shape[1:4], stride, padding, dilation):
+        y[o] = np.where(which[o] == tap, xv[i], y[o])
+
+
+def window_sum(out, x, window, stride, padding, dilation):
+    """out = the sum of each window; `padding` may be any integer, as in `conv`."""
+    y, xv = np.zeros(out.shape, _wide(out.dtype)), view(x)
+    for _, o, i in _window_slices(xv, window, out.shape[1:4], stride, padding, dilation):
+        y[o] += xv[i]
+    view(out)[...] = y
 
 
 # --- indexing --------------------------------------------------------------------------------

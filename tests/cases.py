@@ -214,4 +214,19 @@ def _normalisation_and_losses():
     yield Case("chain", lambda x, w: ops.relu(ops.matmul(x, w)).sum(0).exp().mean(), (normal(5, 4), positive(4, 3)), length=60)
 
 
-CASES = [*_unary(), *_binary(), *_shape(), *_reductions(), *_products(), *_convolutions(), *_normalisation_and_losses()]
+def _pooling():
+    x = apart(2, 3, 7, 6)
+    for name, keywords in (("", dict(kernel_size=2)), ("-overlap", dict(kernel_size=3, stride=(2, 1), padding=1)),
+                           ("-ceil", dict(kernel_size=(3, 2), stride=2, ceil_mode=True))):
+        yield Case(f"max_pool2d{name}", lambda x, k=keywords: ops.max_pool2d(x, **k), (x,), length=9, exact=True)
+        yield Case(f"avg_pool2d{name}", lambda x, k=keywords: ops.avg_pool2d(x, **k), (x,), length=9)
+    yield Case("max_pool2d-dilated", lambda x: ops.max_pool2d(x, 2, 1, 1, 2), (x,), length=4, exact=True)
+    yield Case("avg_pool2d-no-pad", lambda x: ops.avg_pool2d(x, 3, 2, 1, count_include_pad=False), (x,), length=9)
+    yield Case("max_pool1d", lambda x: ops.max_pool1d(x, 3, 1, 1), (apart(2, 3, 8),), length=3, exact=True)
+    yield Case("avg_pool1d", lambda x: ops.avg_pool1d(x, 3, 2), (normal(2, 3, 8),), length=3)
+    yield Case("max_pool3d", lambda x: ops.max_pool3d(x, 2, 1), (apart(1, 2, 3, 4, 3),), length=8, exact=True)
+    yield Case("avg_pool3d", lambda x: ops.avg_pool3d(x, (1, 2, 3), 2), (normal(1, 2, 3, 4, 3),), length=6)
+    yield Case("adaptive_avg_pool", lambda x: ops.adaptive_avg_pool(x, (3, 4)), (x,), length=12)
+
+
+CASES = [*_pooling(), *_unary(), *_binary(), *_shape(), *_reductions(), *_products(), *_convolutions(), *_normalisation_and_losses()]

@@ -107,7 +107,9 @@ def test_every_op_has_a_case(monkeypatch, rng):
         inputs = _differentiable(case, rng)
         out = case.function(*inputs)
         if case.differentiable:
-            weights = fc.Tensor(np.ones(out.shape), device=REFERENCE)
-            autograd.grad(out, [x for x in inputs if x.requires_grad], weights, create_graph=True)
+            weights = fc.Tensor(np.ones(out.shape), device=REFERENCE, requires_grad=case.second)
+            grads = autograd.grad(out, [x for x in inputs if x.requires_grad], weights, create_graph=True)
+            for g in grads if case.second else ():
+                g.backward(np.ones(g.shape), retain_graph=True)
     missing = set(autograd.REGISTRY) - reached
     assert not missing, f"ops without a case in tests/cases.py: {sorted(missing)}"

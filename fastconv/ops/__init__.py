@@ -7,9 +7,10 @@ from .elementwise import (abs, add, clip, divide, equal, exp, greater, greater_e
 from .linalg import matmul
 from .loss import cross_entropy, dropout, mse_loss, one_hot
 from .norm import batch_norm, group_norm, layer_norm
+from .pool import (adaptive_avg_pool, avg_pool1d, avg_pool2d, avg_pool3d, max_pool1d, max_pool2d, max_pool3d)
 from .reduce import argmax, argmin, log_softmax, logsumexp, max, mean, min, softmax, sum, var
 from .shape import (concatenate, dilate, flip, getitem, pad, permute, reshape, split, squeeze, stack, transpose,
                     undilate, unsqueeze)
 
 __all__ = [name for name in dir() if not name.startswith("_")
-           and name not in ("conv", "elementwise", "linalg", "loss", "norm", "reduce", "shape")]
+           and name not in ("conv", "elementwise", "linalg", "loss", "norm", "pool", "reduce", "shape")]

@@ -62,15 +62,15 @@ def _geometry(x_shape, w_shape, stride, padding, dilation, groups, layout, algor
     if len(x_shape) != dims + 2 or len(w_shape) != dims + 2:
         raise ValueError(f"{what}: both need {dims + 2} dimensions")
     size, kernel, c_in, w_in, c_out = _sizes(x_shape, w_shape, channels_last)
-    groups = _positive(groups, "groups", what)
+    groups = positive(groups, "groups", what)
     if c_in % groups or c_out % groups:
         raise ValueError(f"{what}: groups={groups} does not divide {c_in} input and {c_out} output channels")
     if c_in != w_in * groups:
         raise ValueError(f"{what}: x has {c_in} channels, w takes {w_in} in each of {groups} groups")
     if 0 in kernel or not c_in or not c_out:
         raise ValueError(f"{what}: sizes of channels and kernel must be positive")
-    stride = _per_dim(stride, "stride", dims, what)
-    dilation = _per_dim(dilation, "dilation", dims, what)
+    stride = per_dim(stride, "stride", dims, what)
+    dilation = per_dim(dilation, "dilation", dims, what)
     reach = [d * (k - 1) + 1 for k, d in zip(kernel, dilation)]
     pads = _padding(padding, stride, reach, dims, what)
     for n, (lo, hi), r in zip(size, pads, reach):
@@ -79,7 +79,7 @@ def _geometry(x_shape, w_shape, stride, padding, dilation, groups, layout, algor
                              f"{tuple(n + lo + hi for n, (lo, hi) in zip(size, pads))}")
     out = tuple((n + lo + hi - r) // s + 1 for n, (lo, hi), r, s in zip(size, pads, reach, stride))
     y_shape = (x_shape[0], *out, c_out) if channels_last else (x_shape[0], c_out, *out)
-    return Geometry(_triple(stride, 1), _triple([lo for lo, _ in pads], 0), _triple(dilation, 1), groups,
+    return Geometry(triple(stride, 1), triple([lo for lo, _ in pads], 0), triple(dilation, 1), groups,
                     channels_last, algorithm, x_shape, w_shape, y_shape)
 
 
@@ -93,14 +93,14 @@ def _transposed_geometry(x_shape, w_shape, stride, padding, output_padding, dila
         raise ValueError(f"{what}: both need {dims + 2} dimensions")
     # w is that of the forward convolution: its outputs are this one's inputs.
     size, kernel, c_x, w_in, c_out = _sizes(x_shape, w_shape, channels_last)
-    groups = _positive(groups, "groups", what)
+    groups = positive(groups, "groups", what)
     if c_x != c_out or c_out % groups:
         raise ValueError(f"{what}: x has {c_x} channels, w takes {c_out} in {groups} groups")
     if 0 in kernel or not c_x or not w_in or 0 in size:
         raise ValueError(f"{what}: sizes of channels, image and kernel must be positive")
-    stride = _per_dim(stride, "stride", dims, what)
-    dilation = _per_dim(dilation, "dilation", dims, what)
-    extra = _per_dim(output_padding, "output_padding", dims, what, least=0)
+    stride = per_dim(stride, "stride", dims, what)
+    dilation = per_dim(dilation, "dilation", dims, what)
+    extra = per_dim(output_padding, "output_padding", dims, what, least=0)
     reach = [d * (k - 1) + 1 for k, d in zip(kernel, dilation)]
     pads = _padding(padding, stride, reach, dims, what)
     if any(e >= max(s, d) for e, s, d in zip(extra, stride, dilation)):
@@ -110,7 +110,7 @@ def _transposed_geometry(x_shape, w_shape, stride, padding, output_padding, dila
         raise ValueError(f"{what}: the output would have size {out}")
     channels = w_in * groups
     out_shape = (x_shape[0], *out, channels) if channels_last else (x_shape[0], channels, *out)
-    return Geometry(_triple(stride, 1), _triple([lo for lo, _ in pads], 0), _triple(dilation, 1), groups,
+    return Geometry(triple(stride, 1), triple([lo for lo, _ in pads], 0), triple(dilation, 1), groups,
                     channels_last, algorithm, out_shape, w_shape, x_shape)
 
 
@@ -127,7 +127,7 @@ def _sizes(x_shape, w_shape, channels_last):
     return x_shape[2:], w_shape[2:], x_shape[1], w_shape[1], w_shape[0]
 
 
-def _positive(value, what, call, least=1):
+def positive(value, what, call, least=1):
     try:
         number = operator.index(value)
     except TypeError:
@@ -137,12 +137,12 @@ def _positive(value, what, call, least=1):
     return number
 
 
-def _per_dim(value, what, dims, call, least=1):
+def per_dim(value, what, dims, call, least=1):
     """One int per spatial dimension from an int or a tuple."""
     values = value if isinstance(value, tuple) else (value,) * dims
     if len(values) != dims:
         raise ValueError(f"{call}: {what}={value} needs {dims} entries")
-    return tuple(_positive(v, what, call, least) for v in values)
+    return tuple(positive(v, what, call, least) for v in values)
 
 
 def _padding(padding, stride, reach, dims, call):
@@ -161,10 +161,10 @@ def _padding(padding, stride, reach, dims, call):
     pairs = tuple(e if isinstance(e, tuple) else (e, e) for e in entries)
     if any(len(p) != 2 for p in pairs):
         raise ValueError(f"{call}: padding={padding} must hold ints or (before, after) pairs")
-    return tuple(tuple(_positive(v, "padding", call, least=0) for v in p) for p in pairs)
+    return tuple(tuple(positive(v, "padding", call, least=0) for v in p) for p in pairs)
 
 
-def _triple(values, fill):
+def triple(values, fill):
     return (fill,) * (3 - len(values)) + tuple(values)
 
 
@@ -304,9 +304,9 @@ def _residues(geo):
 
     Yields (slices of dx, slices of w or None where no tap reaches, padding, dilation).
     """
-    sizes = _triple(geo.x_shape[1:-1] if geo.channels_last else geo.x_shape[2:], 1)
-    kernel = _triple(geo.w_shape[:-2] if geo.channels_last else geo.w_shape[2:], 1)
-    per_dim = [_residues_1d(*dim) for dim in zip(sizes, kernel, geo.stride, geo.padding, geo.dilation)]
+    sizes = triple(geo.x_shape[1:-1] if geo.channels_last else geo.x_shape[2:], 1)
+    kernel = triple(geo.w_shape[:-2] if geo.channels_last else geo.w_shape[2:], 1)
+    per_dim = [residues_1d(*dim) for dim in zip(sizes, kernel, geo.stride, geo.padding, geo.dilation)]
     calls = []
     for a in per_dim[0]:
         for b in per_dim[1]:
@@ -316,7 +316,7 @@ def _residues(geo):
     return calls
 
 
-def _residues_1d(size, kernel, stride, padding, dilation):
+def residues_1d(size, kernel, stride, padding, dilation):
     step = stride // math.gcd(stride, dilation)
     found = []
     for r in range(min(stride, size)):
