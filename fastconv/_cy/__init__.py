@@ -1,0 +1,41 @@
+"""The CPU device: every kernel of fastconv.reference in Cython and OpenMP.
+
+    buffer        storage: aligned, pooled
+    strided       Arrays as C structs, merged dimensions, blocks in and out
+    elementwise   map
+    reduce        reduce, arg_reduce, moments, product_sums
+    gemm          matmul, conv, conv_weight_grad: packers around one register tile
+    indexing      take, csr_matmul
+    optim         sgd_step, adam_step
+    kernels/      what the loops run: straight-line C, compiled once per instruction set
+"""
+import numpy as np
+
+from .buffer import allocate, empty_cache, memory_stats
+from .elementwise import map
+from .gemm import conv, conv_weight_grad, matmul
+from .indexing import csr_matmul, take
+from .optim import adam_step, sgd_step
+from .reduce import arg_reduce, moments, product_sums, reduce
+from .runtime import config, get_num_threads, set_num_threads
+
+name = "cpu"
+kind = "cpu"
+
+
+def upload(out, source):
+    """Copy `source`, a C-contiguous NumPy array of out's shape and dtype, into compact `out`."""
+    _numpy_view(out)[...] = source
+
+
+def download(x):
+    """A new C-contiguous NumPy array with the values of compact `x`."""
+    return _numpy_view(x).copy()
+
+
+def _numpy_view(x):
+    return np.ndarray(x.shape, x.dtype, x.buffer, x.offset * x.dtype.itemsize)
+
+
+def synchronize():
+    """Kernels return when they are done: nothing to wait for."""

@@ -1,0 +1,89 @@
+"""take (rows by index) and csr_matmul (a sparse matrix times a dense one)."""
+from cython.parallel cimport prange
+from libc.stdint cimport int64_t
+from libc.string cimport memcpy, memset
+
+from .kernels cimport fc_gemm
+from .runtime cimport kernels, threads_for
+from .strided cimport Loop, add_array, copy_strided, set_shape
+
+cdef enum: COLUMNS = 256        # of csr_matmul's output in work at once
+
+
+cdef int read_array(Loop *loop, object x) except -1:
+    set_shape(loop, x)
+    return add_array(loop, x)
+
+
+def take(out, x, indices):
+    """out[i, j] = x[indices[i], j] (see fastconv.reference.take)."""
+    cdef Loop lo, lx, li
+    cdef int64_t i, at, rows
+    cdef int threads
+    read_array(&lo, out)
+    read_array(&lx, x)
+    read_array(&li, indices)
+    rows = lo.shape[0]
+    threads = threads_for(lo.size)
+    if threads == 1:
+        with nogil:
+            for i in range(rows):
+                take_row(&lo, &lx, &li, i)
+    else:
+        for i in prange(rows, nogil=True, num_threads=threads, schedule="static"):
+            take_row(&lo, &lx, &li, i)
+
+
+cdef void take_row(const Loop *lo, const Loop *lx, const Loop *li, int64_t i) noexcept nogil:
+    cdef int64_t at = (<const int64_t *>(li.data[0] + i * li.strides[0][0]))[0]
+    cdef int64_t x_step = lx.strides[0][1], out_step = lo.strides[0][1]
+    if lo.shape[1] == 1:
+        x_step = out_step = lo.itemsize[0]
+    copy_strided(lo.data[0] + i * lo.strides[0][0], out_step, lx.data[0] + at * lx.strides[0][0], x_step,
+                 lo.shape[1], lo.itemsize[0])
+
+
+def csr_matmul(out, indptr, indices, data, x):
+    """out (m, n) = S (m, k) @ x (k, n), S in CSR form (see fastconv.reference.csr_matmul)."""
+    cdef Loop lo, lx, lptr, lidx, lval
+    cdef int64_t i, rows, entries
+    cdef int threads
+    read_array(&lo, out)
+    read_array(&lx, x)
+    read_array(&lptr, indptr)
+    read_array(&lidx, indices)
+    read_array(&lval, data)
+    if lx.dtype[0] > 1:
+        raise NotImplementedError("device 'cpu' has csr_matmul for float32 and float64 only")
+    rows = lo.shape[0]
+    entries = lval.size
+    threads = threads_for(entries * lx.shape[1] // 2 + lo.size)
+    if threads == 1:
+        with nogil:
+            for i in range(rows):
+                csr_row(&lo, &lptr, &lidx, &lval, &lx, i)
+    else:
+        for i in prange(rows, nogil=True, num_threads=threads, schedule="guided"):
+            csr_row(&lo, &lptr, &lidx, &lval, &lx, i)
+
+
+cdef void csr_row(const Loop *lo, const Loop *lptr, const Loop *lidx, const Loop *lval, const Loop *lx,
+                  int64_t i) noexcept nogil:
+    """One row of out, COLUMNS at a time."""
+    cdef const fc_gemm *kernel = &kernels.gemm[lx.dtype[0]]
+    cdef const int64_t *ptr = <const int64_t *>lptr.data[0]
+    cdef const int64_t *idx = <const int64_t *>lidx.data[0]
+    cdef double acc[COLUMNS]
+    cdef double value
+    cdef int itemsize = lx.itemsize[0]
+    cdef int64_t j = 0, n, e, x_step = lx.strides[0][1], out_step = lo.strides[0][1]
+    if lo.shape[1] == 1:
+        x_step = out_step = itemsize
+    while j < lo.shape[1]:
+        n = min(<int64_t>COLUMNS, lo.shape[1] - j)
+        memset(acc, 0, n * itemsize)
+        for e in range(ptr[i], ptr[i + 1]):
+            value = (<const float *>lval.data[0])[e] if itemsize == 4 else (<const double *>lval.data[0])[e]
+            kernel.axpy(acc, value, lx.data[0] + idx[e] * lx.strides[0][0] + j * x_step, n, x_step // itemsize)
+        copy_strided(lo.data[0] + i * lo.strides[0][0] + j * out_step, out_step, <char *>acc, itemsize, n, itemsize)
+        j += n

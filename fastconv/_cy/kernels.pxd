@@ -1,0 +1,77 @@
+"""The declarations of kernels/isa.h for the .pyx files."""
+from libc.stdint cimport int64_t
+
+cdef extern from "kernels/isa.h" nogil:
+    int FC_F32, FC_F64, FC_I32, FC_I64, FC_U8, FC_BOOL
+    int FC_OPS
+    int FC_SUM, FC_PROD, FC_MAX, FC_MIN
+
+    ctypedef void (*fc_map)(void *out, const void **x, int64_t n) noexcept nogil
+    ctypedef void (*fc_reduce_inner)(void *acc, const void *x, int64_t n, int64_t stride) noexcept nogil
+    ctypedef void (*fc_reduce_outer)(void *acc, const void *x, int64_t rows, int64_t row_stride, int64_t n,
+                                     int64_t stride) noexcept nogil
+    ctypedef void (*fc_centred_inner)(double *acc, const void *x, int64_t n, int64_t stride,
+                                      double mean) noexcept nogil
+    ctypedef void (*fc_centred_outer)(double *acc, const void *x, int64_t rows, int64_t row_stride, int64_t n,
+                                      int64_t stride, const double *mean) noexcept nogil
+    ctypedef void (*fc_product_inner)(double *sum_g, double *sum_gx, const void *g, const void *x, int64_t n,
+                                      int64_t g_stride, int64_t x_stride, double mean) noexcept nogil
+    ctypedef void (*fc_product_outer)(double *sum_g, double *sum_gx, const void *g, const void *x, int64_t rows,
+                                      int64_t g_row, int64_t x_row, int64_t n, int64_t g_stride, int64_t x_stride,
+                                      const double *mean) noexcept nogil
+    ctypedef void (*fc_arg_outer)(int64_t *index, const void *x, int64_t rows, int64_t row_stride, int64_t n,
+                                  int64_t stride, int largest) noexcept nogil
+
+    ctypedef struct fc_image:
+        const void *x
+        int64_t size[5]
+        int64_t stride[5]
+        int64_t out[3]
+        int64_t step[3]
+        int64_t origin[3]
+
+    ctypedef struct fc_run:
+        int64_t d, h, w, taps, first, length, tap, k
+
+    ctypedef struct fc_gemm:
+        int tile_rows, tile_columns, lanes
+        int64_t segment, row_stride
+        void (*panel)(int rows, int by_rows, const void *a, int64_t a_stride, const void *b, int64_t b_stride,
+                      int64_t b_panel, void *c, int64_t c_stride, int64_t k, int64_t columns,
+                      int accumulate) noexcept nogil
+        void (*pack_rows)(void *dst, int64_t dst_stride, const fc_image *image, int64_t pixel, int64_t rows,
+                          const fc_run *runs, int64_t n_runs) noexcept nogil
+        void (*pack_columns)(void *dst, int64_t dst_stride, const fc_image *image, int64_t pixel, int64_t rows,
+                             const fc_run *runs, int64_t n_runs) noexcept nogil
+        void (*pack_b)(void *dst, const void *b, int64_t k, int64_t k_stride, int64_t columns,
+                       int64_t column_stride) noexcept nogil
+        void (*copy_block)(void *dst, int64_t dst_row, int64_t dst_column, const void *src, int64_t src_row,
+                           int64_t src_column, int64_t rows, int64_t columns) noexcept nogil
+        void (*store)(void *out, int64_t out_row, int64_t out_column, const void *c, int64_t c_stride,
+                      int64_t rows, int64_t columns, const void *bias, int64_t bias_stride) noexcept nogil
+        void (*axpy)(void *y, double a, const void *x, int64_t n, int64_t stride) noexcept nogil
+        void (*accumulate)(void *y, const void *x, int64_t n) noexcept nogil
+
+    ctypedef struct fc_sgd:
+        double lr, momentum, weight_decay
+        int nesterov, first
+    ctypedef struct fc_adam:
+        double beta1, beta2, eps, weight_decay, shrink, rate, correction
+    ctypedef void (*fc_sgd_step)(const fc_sgd *step, int64_t n, void **data, const int64_t *stride) noexcept nogil
+    ctypedef void (*fc_adam_step)(const fc_adam *step, int64_t n, void **data, const int64_t *stride) noexcept nogil
+
+    ctypedef struct fc_kernels:
+        const char *name
+        fc_map map[64][6]           # pointers to such arrays in C
+        fc_map cast[6][6]
+        fc_map where[6]
+        fc_reduce_inner reduce_inner[4][6]
+        fc_reduce_outer reduce_outer[4][6]
+        fc_arg_outer arg_outer[6]
+        fc_centred_inner centred_inner[2]
+        fc_centred_outer centred_outer[2]
+        fc_product_inner product_inner[2]
+        fc_product_outer product_outer[2]
+        fc_gemm gemm[2]
+        fc_sgd_step sgd[2]
+        fc_adam_step adam[2]

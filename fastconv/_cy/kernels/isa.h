@@ -1,0 +1,120 @@
+/* What each instruction set exports: one table of kernels, filled by isa_body.h.
+ *
+ * Every kernel here is straight-line arithmetic over a block that a .pyx file has cut out: no
+ * allocation, no threads, no Python. Strides count elements unless a name says bytes.
+ */
+#ifndef FC_ISA_H
+#define FC_ISA_H
+#include <stdint.h>
+
+enum { FC_F32, FC_F64, FC_I32, FC_I64, FC_U8, FC_BOOL, FC_DTYPES };
+
+/* Rows of scalar_ops.h by number. */
+enum {
+#define FC_OP(name, arity, domain, result, ...) FC_INDEX_##name,
+#include "../../scalar_ops.h"
+#undef FC_OP
+    FC_OPS
+};
+
+enum { FC_SUM, FC_PROD, FC_MAX, FC_MIN, FC_REDUCTIONS };
+
+/* out[i] = f(x[0][i], x[1][i], ...) over contiguous blocks; out may be exactly one of the inputs. */
+typedef void (*fc_map)(void *out, const void *const *x, int64_t n);
+
+/* Reductions into accumulators of double (float dtypes) or int64_t (the others).
+ * inner: acc[0] takes n elements x[i * stride].
+ * outer: acc[j] takes rows elements x[r * row_stride + j * stride], for each of n columns. */
+typedef void (*fc_reduce_inner)(void *acc, const void *x, int64_t n, int64_t stride);
+typedef void (*fc_reduce_outer)(void *acc, const void *x, int64_t rows, int64_t row_stride, int64_t n,
+                                int64_t stride);
+/* The same shapes for squares of centred values, and for g and g * (x - mean). */
+typedef void (*fc_centred_inner)(double *acc, const void *x, int64_t n, int64_t stride, double mean);
+typedef void (*fc_centred_outer)(double *acc, const void *x, int64_t rows, int64_t row_stride, int64_t n,
+                                 int64_t stride, const double *mean);
+typedef void (*fc_product_inner)(double *sum_g, double *sum_gx, const void *g, const void *x, int64_t n,
+                                 int64_t g_stride, int64_t x_stride, double mean);
+typedef void (*fc_product_outer)(double *sum_g, double *sum_gx, const void *g, const void *x, int64_t rows,
+                                 int64_t g_row, int64_t x_row, int64_t n, int64_t g_stride, int64_t x_stride,
+                                 const double *mean);
+/* best[j], index[j] over rows x[r * row_stride + j * stride]; sign is +1 for argmax, -1 for argmin. */
+typedef void (*fc_arg_outer)(int64_t *index, const void *x, int64_t rows, int64_t row_stride, int64_t n,
+                             int64_t stride, int largest);
+
+/* x of a convolution seen from its output pixels: sizes and strides of (n, d, h, w, c), the output
+ * sizes that number the pixels, and how they map to input positions. A matrix is an image of n = m. */
+typedef struct {
+    const void *x;
+    int64_t size[5], stride[5];
+    int64_t out[3], step[3], origin[3];     /* input position = pixel * step + origin, per d, h, w */
+} fc_image;
+
+/* A stretch of the contraction axis: elements [first, first + length) of the `taps` * c values that
+ * lie in w direction from input position pixel + (d, h, w); `dilation` between taps. */
+typedef struct {
+    int64_t d, h, w, taps;
+    int64_t first, length;
+    int64_t tap;            /* which tap of the kernel (flat index) the first of `taps` is */
+    int64_t k;              /* where the stretch starts in the packed contraction axis */
+} fc_run;
+
+typedef struct {
+    int tile_rows, tile_columns, lanes;
+    int64_t segment;        /* longest stretch of K that is packed at once */
+    int64_t row_stride;     /* of A packed as rows */
+    /* C (rows, columns) += or = A B for one A panel and B panels of tile_columns.
+     * by_rows: a[r * row_stride + k], else a[k * a_stride + r]. B: b[k * b_stride + j], the next
+     * panel b_panel further on. */
+    void (*panel)(int rows, int by_rows, const void *a, int64_t a_stride, const void *b, int64_t b_stride,
+                  int64_t b_panel, void *c, int64_t c_stride, int64_t k, int64_t columns, int accumulate);
+    /* Patches of pixels [pixel, pixel + rows) along runs, as rows: dst[r * dst_stride + k]. May
+     * write up to one vector beyond a row's end, and read as much beyond a run. */
+    void (*pack_rows)(void *dst, int64_t dst_stride, const fc_image *image, int64_t pixel, int64_t rows,
+                      const fc_run *runs, int64_t n_runs);
+    /* The same as columns: dst[k * dst_stride + r]. */
+    void (*pack_columns)(void *dst, int64_t dst_stride, const fc_image *image, int64_t pixel, int64_t rows,
+                         const fc_run *runs, int64_t n_runs);
+    /* One run of B for `columns` <= tile_columns outputs: dst[k * tile_columns + j], zeros beyond. */
+    void (*pack_b)(void *dst, const void *b, int64_t k, int64_t k_stride, int64_t columns, int64_t column_stride);
+    /* dst[i * dst_row + j * dst_column] = src[...] over rows x columns. */
+    void (*copy_block)(void *dst, int64_t dst_row, int64_t dst_column, const void *src, int64_t src_row,
+                       int64_t src_column, int64_t rows, int64_t columns);
+    /* One stretch of C to the output: out[r * out_row + j * out_column] = c[r * c_stride + j] + bias. */
+    void (*store)(void *out, int64_t out_row, int64_t out_column, const void *c, int64_t c_stride,
+                  int64_t rows, int64_t columns, const void *bias, int64_t bias_stride);
+    /* y[j] += a * x[j * stride] */
+    void (*axpy)(void *y, double a, const void *x, int64_t n, int64_t stride);
+    /* y[i] += x[i] */
+    void (*accumulate)(void *y, const void *x, int64_t n);
+} fc_gemm;
+
+/* What one step of an optimiser does to n elements, each operand with its own stride. */
+typedef struct {
+    double lr, momentum, weight_decay;
+    int nesterov, first;
+} fc_sgd;
+typedef struct {
+    double beta1, beta2, eps, weight_decay, shrink, rate, correction;
+} fc_adam;
+typedef void (*fc_sgd_step)(const fc_sgd *step, int64_t n, void *const *data, const int64_t *stride);
+typedef void (*fc_adam_step)(const fc_adam *step, int64_t n, void *const *data, const int64_t *stride);
+
+typedef struct {
+    const char *name;
+    const fc_map (*map)[FC_DTYPES];             /* [op][dtype], NULL outside the op's domain */
+    const fc_map (*cast)[FC_DTYPES];            /* [to][from] */
+    const fc_map *where;
+    const fc_reduce_inner (*reduce_inner)[FC_DTYPES];
+    const fc_reduce_outer (*reduce_outer)[FC_DTYPES];
+    const fc_arg_outer *arg_outer;
+    fc_centred_inner centred_inner[2];
+    fc_centred_outer centred_outer[2];
+    fc_product_inner product_inner[2];
+    fc_product_outer product_outer[2];
+    fc_gemm gemm[2];
+    fc_sgd_step sgd[2];
+    fc_adam_step adam[2];
+} fc_kernels;
+
+extern const fc_kernels fc_kernels_baseline, fc_kernels_avx2, fc_kernels_avx512;
+#endif

@@ -1,0 +1,58 @@
+/* One instruction set's kernels: included by isa_<name>.c, which says FC_ISA and FC_VECTOR_BYTES. */
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+#include "isa.h"
+
+#define FC_CAT_(a, b) a##_##b
+#define FC_CAT(a, b) FC_CAT_(a, b)
+#define FC_STR_(a) #a
+#define FC_STR(a) FC_STR_(a)
+#define FC_SIMD _Pragma("omp simd")
+#if defined(__clang__)
+#define FC_UNROLL _Pragma("unroll")
+#else
+#define FC_UNROLL _Pragma("GCC unroll 32")
+#endif
+#define FC_INLINE static inline __attribute__((always_inline))
+
+#include "elementwise.h"
+#include "reduce.h"
+#include "optim.h"
+
+#define T float
+#define SUFFIX f32
+#include "gemm.h"
+#undef T
+#undef SUFFIX
+#define T double
+#define SUFFIX f64
+#include "gemm.h"
+#undef T
+#undef SUFFIX
+
+#define FC_GEMM_TABLE(suffix) { \
+    .tile_rows = FC_TILE_ROWS, \
+    .tile_columns = 2 * FC_VECTOR_BYTES / sizeof(element_##suffix), \
+    .lanes = FC_VECTOR_BYTES / sizeof(element_##suffix), \
+    .segment = FC_SEGMENT, .row_stride = FC_ROW_STRIDE, \
+    .panel = panel_##suffix, .pack_rows = pack_rows_##suffix, .pack_columns = pack_columns_##suffix, \
+    .pack_b = pack_b_##suffix, .copy_block = copy_block_##suffix, .store = store_##suffix, \
+    .axpy = axpy_##suffix, .accumulate = accumulate_##suffix}
+
+const fc_kernels FC_CAT(fc_kernels, FC_ISA) = {
+    .name = FC_STR(FC_ISA),
+    .map = fc_map_rows,
+    .cast = fc_cast_rows,
+    .where = fc_where_row,
+    .reduce_inner = fc_reduce_inner_rows,
+    .reduce_outer = fc_reduce_outer_rows,
+    .arg_outer = fc_arg_outer_row,
+    .centred_inner = {centred_inner_f32, centred_inner_f64},
+    .centred_outer = {centred_outer_f32, centred_outer_f64},
+    .product_inner = {product_inner_f32, product_inner_f64},
+    .product_outer = {product_outer_f32, product_outer_f64},
+    .gemm = {FC_GEMM_TABLE(f32), FC_GEMM_TABLE(f64)},
+    .sgd = {sgd_f32, sgd_f64},
+    .adam = {adam_f32, adam_f64},
+};
