@@ -79,43 +79,40 @@ class OpenCL:
     # --- elementwise
 
     def map(self, name, out, *inputs):
-        key = [name, _key(out)]
-        buffers = [out.buffer.memory]
+        key, memory, values = [name, _key(out)], [out.buffer.memory], []
         for x in inputs:
             if hasattr(x, "buffer"):
-                key.append(_key(x))
-                buffers.append(x.buffer.memory)
+                key.append((x.dtype.char, x.shape, x.strides, x.offset))
+                memory.append(x.buffer.memory)
             else:
                 key.append(None)
-        plan = self._plan(tuple(key), self._plan_map, name, out, inputs)
-        values = list(plan.scalars)
-        if values:
-            buffers = [out.buffer.memory,
-                       *(x.buffer.memory if hasattr(x, "buffer") else _number(values.pop(0), x) for x in inputs)]
-        launch = self.runtime.launch
-        for arguments in plan.arguments:
-            launch(plan.kernel, plan.size, arguments, *buffers)
+                values.append(x)
+        key = tuple(key)
+        plan = self._plans.get(key) or self._plan(key, self._plan_map, name, out, inputs)
+        scalars = [_number(dtype, value) for dtype, value in zip(plan.scalars, values)] if values else ()
+        for struct in plan.structs:
+            self.runtime.launch(plan.kernel, plan.size, struct, memory, scalars)
 
     def _plan_map(self, name, out, inputs):
         arrays = [out, *(x for x in inputs if hasattr(x, "buffer"))]
         for x in arrays:
             self._check_dtype(name, x.dtype)
         compute = out.dtype if name in ("copy", "where") else arrays[1].dtype
-        parameters, values, scalars, operand = [], [], [], 1
+        pointers, numbers, values, scalars, operand = [], [], [], [], 1
         for k, x in enumerate(inputs):
             if hasattr(x, "buffer"):
-                parameters.append(f"__global const {C_TYPES[x.dtype.name]} *x{k}")
+                pointers.append(f"__global const {C_TYPES[x.dtype.name]} *x{k}")
                 values.append(f"x{k}[AT({operand})]")
                 operand += 1
             else:
                 dtype = BOOL if name == "where" and k == 0 else compute
-                parameters.append(f"const {C_TYPES[dtype.name]} x{k}")
+                numbers.append(f"const {C_TYPES[dtype.name]} x{k}")
                 values.append(f"x{k}")
                 scalars.append(dtype)
         defines = {"FUNCTION": f"fc_{name}", "T": C_TYPES[compute.name], "TO": C_TYPES[out.dtype.name],
                    **({"IS_FLOAT": 1} if compute.kind == "f" else {"IS_BOOL": 1} if compute == BOOL else {}),
                    **({"TO_BOOL": 1} if out.dtype == BOOL else {}),
-                   "OPERANDS": len(arrays), "PARAMS": ", ".join(parameters), "VALUES": ", ".join(values)}
+                   "OPERANDS": len(arrays), "PARAMS": ", ".join(pointers + numbers), "VALUES": ", ".join(values)}
         shape, strides = merge(out.shape, *(x.strides for x in arrays))
         return self._strided_plan("map", "map.cl", defines, shape, strides, [x.offset for x in arrays], scalars)
 
@@ -132,15 +129,15 @@ class OpenCL:
         room = runtime.device.max_parameter_size - 16 * len(strides) - 64
         most = max(1, room // (8 if wide else 4) - 1 - len(strides)) // (3 + len(strides))
         outer, shape = shape[:-most], shape[-most:]
-        arguments = []
+        structs = []
         for place in np.ndindex(*outer):
             starts = [o + sum(i * s for i, s in zip(place, st)) for o, st in zip(offsets, strides)]
             inner = [st[len(outer):] for st in strides]
             magic = [layout.reciprocal(n) for n in shape]
-            arguments.append(struct(wide, math.prod(shape), starts, shape, [m for m, _ in magic],
-                                    [s for _, s in magic], inner))
+            structs.append(struct(wide, math.prod(shape), starts, shape, [m for m, _ in magic],
+                                  [s for _, s in magic], inner))
         built = runtime.kernel(kernel, file, (group,), **defines, **index, ND=len(shape))
-        return Plan(built, (round_up(math.prod(shape), group),), arguments, scalars)
+        return Plan(built, (round_up(math.prod(shape), group),), structs, scalars)
 
     # --- reductions
 
@@ -191,16 +188,16 @@ class OpenCL:
         self._check_dtype("take", x.dtype)
         plan = self._plan(("take", _key(out), _key(x), _key(indices)), self._plan_rows, "take", out, x,
                           indices.strides[0], (indices.offset, 0, 0), indices.size)
-        self.runtime.launch(plan.kernel, plan.size, plan.arguments[0], out.buffer.memory, x.buffer.memory,
-                            indices.buffer.memory)
+        self.runtime.launch(plan.kernel, plan.size, plan.structs[0],
+                            (out.buffer.memory, x.buffer.memory, indices.buffer.memory))
 
     def csr_matmul(self, out, indptr, indices, data, x):
         self._check_dtype("csr_matmul", x.dtype)
         key = ("csr_matmul", _key(out), _key(indptr), _key(indices), _key(data), _key(x))
         plan = self._plan(key, self._plan_rows, "csr_matmul", out, x, data.strides[0],
                           (indptr.offset, indices.offset, data.offset), data.size)
-        self.runtime.launch(plan.kernel, plan.size, plan.arguments[0], out.buffer.memory, indptr.buffer.memory,
-                            indices.buffer.memory, data.buffer.memory, x.buffer.memory)
+        self.runtime.launch(plan.kernel, plan.size, plan.structs[0],
+                            [v.buffer.memory for v in (out, indptr, indices, data, x)])
 
     def _plan_rows(self, name, out, x, step, offsets, entries):
         """A plan of kernels/indexing.cl: one work-item per element of out (rows, width)."""
@@ -239,8 +236,9 @@ class OpenCL:
         plan = self._plan((name, tuple(flags), *map(_key, operands)), self._plan_step, name, flags, operands)
         dtype = operands[0].dtype
         values = [_number(dtype, value) for value in scalars]
-        for arguments in plan.arguments:
-            self.runtime.launch(plan.kernel, plan.size, arguments, *(x.buffer.memory for x in operands), *values)
+        memory = [x.buffer.memory for x in operands]
+        for struct in plan.structs:
+            self.runtime.launch(plan.kernel, plan.size, struct, memory, values)
 
     def _plan_step(self, name, flags, operands):
         dtype = operands[0].dtype
@@ -253,11 +251,11 @@ class OpenCL:
 class Plan:
     """A kernel, its number of work-items, its struct argument(s), the dtypes of its scalar operands."""
 
-    __slots__ = ("kernel", "size", "arguments", "scalars")
+    __slots__ = ("kernel", "size", "structs", "scalars")
 
-    def __init__(self, kernel, size, arguments, scalars=()):
+    def __init__(self, kernel, size, structs, scalars=()):
         self.kernel = kernel
         self.size = size
-        self.arguments = arguments
+        self.structs = structs
         self.scalars = tuple(scalars)
 

@@ -22,6 +22,7 @@ class Params:
     group_m: int = 8
     group_n: int = 16
     rows_first: bool = False    # neighbouring groups take neighbouring rows (they share a panel of B)
+    cache_bytes: int = 1 << 20  # of rows that are read again for every panel of columns
     # reductions
     reduce_lanes: int = 64      # work-items that share one contiguous row, 1 = no sharing
     reduce_items: int = 32768   # work-items a reduction is spread over when it has fewer outputs
@@ -45,7 +46,7 @@ GPU = Params()
 
 # A PoCL-like runtime runs the work-items of a group as a loop on one core: a group is one tile, a
 # tile fills the vector registers, and the only parallelism that counts is that of the groups.
-CPU = Params(map_group=1024, vector=16, tile_m=8, tile_n=2, group_m=1, group_n=1, rows_first=True,
+CPU = Params(map_group=1024, vector=16, tile_m=8, tile_n=2, group_m=1, group_n=1, rows_first=True, cache_bytes=1 << 19,
              reduce_lanes=1, reduce_items=32, reduce_least=4096, grad_items=32, grad_least=512)
 
 # Runs on anything.

@@ -4,7 +4,7 @@ import math
 
 
 from .layout import dense, merge, reach, round_up, struct
-from .reductions import Reduction, split
+from .reductions import Reduction, parts_for, split
 from .types import C_TYPES, kernel_index
 
 # An operand of our own making, as kernels' launch code sees Arrays.
@@ -57,22 +57,27 @@ class Gemm:
                   "RD": len(rows), "GD": len(groups), "KD": len(k), "TAPS": len(taps), "FIRST_TAP": first_tap,
                   **({"ROWS_FIRST": 1} if params.rows_first else {})}
         self.packed_bytes = packed * dtype.itemsize
-        group = (params.map_group,)
+        group = (min(params.map_group, 64),)
         column = lambda dims, n: [d[n] for d in dims]      # noqa: E731
-        self.pack_struct = struct(wide, packed, n_k, cols, blocks, column(k, 0), column(k, 1),
+        self.pack_struct = struct(wide, packed // vector, n_k, cols, blocks, column(k, 0), column(k, 1),
                                   [1] * len(groups) if one_panel else column(groups, 0), column(groups, 3), w_col, w.offset)
         # pack ignores what only gemm looks at, so give it fewer reasons to be built again
-        self.pack = runtime.kernel("pack", "gemm.cl", group, **{**common, "TM": 1, "RD": 1, "TAPS": 0, "FIRST_TAP": 0})
-        self.pack_size = (round_up(packed, group[0]),)
+        self.pack = runtime.kernel("pack", "gemm.cl", group, **{**common, "TM": 1, "RD": 1, "TAPS": 0, "FIRST_TAP": 0},
+                                   **({"COL_STEP_1": 1} if w_col == 1 else {}))
+        self.pack_size = (round_up(packed // vector, group[0]),)
         local = (group_m, group_n, 1) if params.rows_first else (group_n, group_m, 1)
         self.kernel = runtime.kernel(
             "gemm", "gemm.cl", local, **{**common, "KD": 1},
             **({"C_STEP_1": 1} if c_step == 1 else {}), **({"OUT_STEP_1": 1} if out_col == 1 else {}),
             **({} if bias is None else {"HAS_BIAS": 1}))
-        items = (round_up(-(-n_rows // tile_m), group_m), blocks * group_n)
-        self.size = (*(items if params.rows_first else items[::-1]), n_groups)
+        tiles = -(-n_rows // tile_m)
+        row_bytes = n_k * dtype.itemsize * tile_m       # at most: taps overlap
+        chunk = round_up(min(tiles, max(1, params.cache_bytes // row_bytes)), group_m)
+        chunks = -(-tiles // chunk)
+        items = (chunk, blocks * group_n)
+        self.size = (*(items if params.rows_first else items[::-1]), n_groups * chunks)
         self.struct = struct(
-            wide, n_rows, cols, channels, c_step, blocks, 0 if one_panel else blocks * n_k * panel,
+            wide, n_rows, cols, channels, c_step, 0 if one_panel else blocks * n_k * panel, chunk, chunks,
             column(rows, 0), column(rows, 1), column(rows, 2),
             column(groups, 0), column(groups, 1), column(groups, 2), column(groups, 4),
             x_offset, out.offset, 0 if bias is None else bias.offset, out_col, bias_col,
@@ -80,10 +85,10 @@ class Gemm:
 
     def run(self, runtime, out, x, w, bias=None):
         panels = runtime.allocate(self.packed_bytes)
-        runtime.launch(self.pack, self.pack_size, self.pack_struct, panels.memory, w.buffer.memory)
+        runtime.launch(self.pack, self.pack_size, self.pack_struct, (panels.memory, w.buffer.memory))
         target = out.buffer.memory
-        runtime.launch(self.kernel, self.size, self.struct, target, x.buffer.memory, panels.memory,
-                       target if bias is None else bias.buffer.memory)
+        runtime.launch(self.kernel, self.size, self.struct,
+                       (target, x.buffer.memory, panels.memory, target if bias is None else bias.buffer.memory))
 
 
 def matmul(runtime, out, a, b):
@@ -170,7 +175,12 @@ class WeightGrad:
         pixels = n_lines * length
         row_groups = -(-c_blocks * n_taps // group_m)
         items = row_groups * group_m * blocks * group_n * groups
-        line_chunk, length_chunk = split(n_lines, length, params.grad_items, params.grad_least, items)
+        # Enough parts to occupy the device, and parts whose pixels fit the cache while all taps and
+        # columns pass over them, unless adding up that many partial gradients costs as much.
+        pixel_bytes = pixels * (channels + cols) * dtype.itemsize
+        for_cache = min(pixel_bytes // params.cache_bytes, pixel_bytes // (2 * groups * n_taps * channels * cols * dtype.itemsize))
+        parts = max(parts_for(params.grad_items, items, pixels, params.grad_least), for_cache if blocks * row_groups > 1 else 1)
+        line_chunk, length_chunk = split(n_lines, length, parts)
         line_parts, length_parts = -(-n_lines // line_chunk), -(-length // length_chunk)
         parts = line_parts * length_parts
         packed = groups * blocks * pixels * panel
@@ -189,13 +199,14 @@ class WeightGrad:
         common = {"T": C_TYPES[dtype.name], **index, "V": vector, "TM": tile_m, "TN": tile_n, "GN": group_n,
                   **({"ROWS_FIRST": 1} if params.rows_first else {})}
         self.packed_bytes = packed * dtype.itemsize
-        group = (params.map_group,)
+        group = (min(params.map_group, 64),)
         k_shape, (k_steps,) = _merged_k([(n[0], n[2]) for n in (*lines, line)])
-        self.pack_struct = struct(wide, packed, pixels, cols, blocks, k_shape, k_steps, [groups], [g.strides[0]],
+        self.pack_struct = struct(wide, packed // vector, pixels, cols, blocks, k_shape, k_steps, [groups], [g.strides[0]],
                                   g.strides[5], g.offset)
         self.pack = runtime.kernel("pack", "gemm.cl", group, **{**common, "TM": 1, "RD": 1, "GD": 1, "KD": len(k_shape),
-                                                                "TAPS": 0, "FIRST_TAP": 0})
-        self.pack_size = (round_up(packed, group[0]),)
+                                                                "TAPS": 0, "FIRST_TAP": 0},
+                                   **({"COL_STEP_1": 1} if g.strides[5] == 1 else {}))
+        self.pack_size = (round_up(packed // vector, group[0]),)
         local = (group_m, group_n, 1) if params.rows_first else (group_n, group_m, 1)
         self.kernel = runtime.kernel(
             "weight_grad", "weight_grad.cl", local, **common, TAPS=len(axes), LD=len(lines),
@@ -216,12 +227,12 @@ class WeightGrad:
 
     def run(self, runtime, out, x, g):
         panels = runtime.allocate(self.packed_bytes)
-        runtime.launch(self.pack, self.pack_size, self.pack_struct, panels.memory, g.buffer.memory)
+        runtime.launch(self.pack, self.pack_size, self.pack_struct, (panels.memory, g.buffer.memory))
         if self.partial is None:
-            runtime.launch(self.kernel, self.size, self.struct, out.buffer.memory, x.buffer.memory, panels.memory)
+            runtime.launch(self.kernel, self.size, self.struct, (out.buffer.memory, x.buffer.memory, panels.memory))
             return
         partial = runtime.allocate(math.prod(self.partial.shape) * self.partial.dtype.itemsize)
-        runtime.launch(self.kernel, self.size, self.struct, partial.memory, x.buffer.memory, panels.memory)
+        runtime.launch(self.kernel, self.size, self.struct, (partial.memory, x.buffer.memory, panels.memory))
         self.total.run(runtime, (out,), None, (self.partial._replace(buffer=partial),))
 
 

@@ -13,15 +13,19 @@ LEAST = {"float": "-INFINITY", "double": "-INFINITY", "int": "INT_MIN", "long": 
 MOST = {"float": "INFINITY", "double": "INFINITY", "int": "INT_MAX", "long": "LONG_MAX", "uchar": "255"}
 
 
-def split(outer, inner, items, least, count):
-    """Cut `outer` x `inner` elements into parts for `count` outputs: (outer chunk, inner chunk).
+def split(outer, inner, parts):
+    """Cut `outer` x `inner` elements into about `parts` parts: (outer chunk, inner chunk).
 
-    Depends on the sizes and the device's tunables only, so that sums have one order.
+    `parts` comes from sizes and the device's tunables only, so that sums have one order.
     """
-    parts = max(1, min(-(-items // count), outer * inner // least))
-    outer_parts = min(outer, parts)
+    outer_parts = min(outer, max(1, parts))
     inner_parts = max(1, min(inner, parts // outer_parts))
     return -(-outer // outer_parts), -(-inner // inner_parts)
+
+
+def parts_for(items, count, length, least):
+    """Parts that make `items` work-items of `count` outputs, each of `least` elements or more."""
+    return max(1, min(-(-items // count), length // least))
 
 
 class Reduction:
@@ -45,7 +49,8 @@ class Reduction:
         self.vector, row = self._form(params, kept_shape, kept[-len(inputs):], inner, strides, dtype, params.reduce_lanes)
         lanes = params.reduce_lanes if row else 1
         items = params.reduce_items // (lanes if row else 1) or 1
-        outer_chunk, inner_chunk = split(outer, inner, items * (1 if row else self.vector), params.reduce_least, self.outputs)
+        parts = parts_for(items * (1 if row else self.vector), self.outputs, count, params.reduce_least)
+        outer_chunk, inner_chunk = split(outer, inner, parts)
         if row:
             inner_chunk = min(inner, round_up(inner_chunk, self.vector * lanes))
         outer_parts, inner_parts = -(-outer // outer_chunk), -(-inner // inner_chunk)
@@ -107,11 +112,12 @@ class Reduction:
         x0, x1 = inputs[0].buffer.memory, inputs[-1].buffer.memory
         m = x0 if mean is None else mean.buffer.memory
         if not self.partial_bytes:
-            runtime.launch(self.kernel, self.size, self.struct, out0, out1, out0, x0, x1, m, self.count)
+            runtime.launch(self.kernel, self.size, self.struct, (out0, out1, out0, x0, x1, m), (self.count,))
             return
         partial = runtime.allocate(self.partial_bytes)
-        runtime.launch(self.kernel, self.size, self.struct, out0, out1, partial.memory, x0, x1, m, self.count)
-        runtime.launch(self.combine, self.combine_size, self.struct, out0, out1, partial.memory, self.count)
+        runtime.launch(self.kernel, self.size, self.struct, (out0, out1, partial.memory, x0, x1, m),
+                       (self.count,))
+        runtime.launch(self.combine, self.combine_size, self.struct, (out0, out1, partial.memory), (self.count,))
 
 
 class ArgReduction:
@@ -124,7 +130,7 @@ class ArgReduction:
                                                 [out.strides[d] for d in kept_axes])
         shape, x_strides, out_strides = shape or (1,), x_strides or (0,), out_strides or (0,)
         outputs, length, step = math.prod(shape), x.shape[axis], x.strides[axis]
-        _, chunk = split(1, length, params.reduce_items, params.reduce_least, outputs)
+        _, chunk = split(1, length, parts_for(params.reduce_items, outputs, length, params.reduce_least))
         parts = -(-length // chunk)
         index, wide = kernel_index(outputs * parts, math.prod(x.shape), step, *x_strides, *out_strides,
                                    layout.reach(x.shape, x.strides, x.offset), layout.reach(out.shape, out.strides, out.offset))
@@ -142,8 +148,8 @@ class ArgReduction:
         target, source = out.buffer.memory, x.buffer.memory
         partial = runtime.allocate(self.partial_bytes) if self.partial_bytes else None
         scratch = partial.memory if partial else target
-        runtime.launch(self.kernel, self.size, self.struct, target, scratch, source)
+        runtime.launch(self.kernel, self.size, self.struct, (target, scratch, source))
         if partial:
-            runtime.launch(self.combine, self.combine_size, self.struct, target, scratch, source)
+            runtime.launch(self.combine, self.combine_size, self.struct, (target, scratch, source))
 
 

@@ -20,4 +20,7 @@ def key_of(x):
 
 def number(dtype, value):
     """A Python scalar as a kernel argument of `dtype` (wraps like a C cast)."""
-    return np.asarray(value).astype(dtype)
+    try:
+        return np.array(value, dtype)
+    except OverflowError:
+        return np.asarray(value).astype(dtype)

@@ -13,6 +13,7 @@
  *     FIRST_TAP   the row dimension that is the first spatial one
  *     RD, GD, KD  row, group and (pack) k dimensions
  *     C_STEP_1    x is contiguous along c;  OUT_STEP_1: out is contiguous along columns
+ *     COL_STEP_1  (pack) w is contiguous along columns
  *     HAS_BIAS, ROWS_FIRST
  */
 #ifndef T
@@ -64,17 +65,33 @@ typedef struct {
     INDEX k_shape[KD], k_strides[KD], group_shape[GD], group_strides[GD], col_step, offset;
 } pack_t;
 
+/* An item writes one vector: V columns at one k. */
 KERNEL void pack(const pack_t layout, __global T *panels, __global const T *w)
 {
     const INDEX i = get_global_id(0);
     if (i >= layout.size)
         return;
-    const INDEX lane = i % PANEL, k = i / PANEL % layout.k, block = i / PANEL / layout.k;
-    const INDEX col = block % layout.blocks * PANEL + lane, group = block / layout.blocks;
+    const INDEX vector = i % (PANEL / V), row = i / (PANEL / V), k = row % layout.k;
+    const INDEX block = row / layout.k, group = block / layout.blocks;
+    const INDEX col = block % layout.blocks * PANEL + vector * V;
     INDEX at = layout.offset + col * layout.col_step;
     OFFSET(at, k, KD, layout.k_shape, layout.k_strides);
     OFFSET(at, group, GD, layout.group_shape, layout.group_strides);
-    panels[i] = col < layout.cols ? w[at] : 0;
+    __global const T *from = w + at;
+    VT value;
+#ifdef COL_STEP_1
+    if (col + V <= layout.cols)
+        value = LOAD(from);
+    else
+#endif
+    {
+        T values[V];
+        #pragma unroll
+        for (int v = 0; v < V; v++)
+            values[v] = col + v < layout.cols ? from[v * layout.col_step] : 0;
+        value = LOAD(values);
+    }
+    STORE(value, panels + (long)i * V);
 }
 
 /* --- the product ----------------------------------------------------------------------------- */
@@ -86,7 +103,8 @@ KERNEL void pack(const pack_t layout, __global T *panels, __global const T *w)
 #endif
 
 typedef struct {
-    INDEX rows, cols, channels, c_step, blocks, panel_group;   /* panel_group: elements of a group's panels */
+    INDEX rows, cols, channels, c_step, panel_group;    /* panel_group: elements of a group's panels */
+    INDEX chunk, chunks;                                /* row tiles that stay in cache while the columns pass */
     INDEX row_shape[RD], row_x[RD], row_out[RD];
     INDEX group_shape[GD], group_x[GD], group_out[GD], group_bias[GD];
     INDEX x_offset, out_offset, bias_offset, col_out, col_bias;
@@ -113,8 +131,9 @@ typedef struct {
 KERNEL void gemm(const gemm_t layout, __global T *out, __global const T *x, __global const T *panels,
                  __global const T *bias)
 {
-    const INDEX row0 = (INDEX)get_global_id(ROW_AXIS) * TM;
-    const INDEX block = (INDEX)get_global_id(COL_AXIS) / GN, group = get_global_id(2);
+    const INDEX group = (INDEX)get_global_id(2) / layout.chunks, chunk = (INDEX)get_global_id(2) % layout.chunks;
+    const INDEX row0 = (chunk * layout.chunk + (INDEX)get_global_id(ROW_AXIS)) * TM;
+    const INDEX block = (INDEX)get_global_id(COL_AXIS) / GN;
     const int lane = GN > 1 ? (int)get_local_id(COL_AXIS) : 0;
     if (row0 >= layout.rows)
         return;
