@@ -169,14 +169,14 @@ def _products():
 
 
 def _convolutions():
-    def conv(name, x, w, bias=False, layout="NHWC", **keywords):
+    def conv(name, x, w, bias=False, layout="NHWC", exact=True, **keywords):
         inputs = (normal(*x), normal(*w)) + ((normal(w[-1] if layout[-1] == "C" else w[0]),) if bias else ())
         dims = len(x) - 2
         function = getattr(ops, ("conv_transpose%dd" if name.startswith("transpose") else "conv%dd") % dims)
         # Terms behind an output or a weight gradient; every image position counts for the latter.
         length = math.prod(x) * max(w)
         return Case(f"conv{dims}d-{name}", lambda x, w, b=None: function(x, w, b, layout=layout, **keywords), inputs,
-                    length=length, exact=True)
+                    length=length, exact=exact)
     yield conv("plain", (2, 6, 5, 3), (3, 3, 3, 4), bias=True)
     yield conv("nchw", (2, 3, 6, 5), (4, 3, 3, 3), bias=True, layout="NCHW", padding=1)
     yield conv("strided", (2, 7, 8, 3), (3, 2, 3, 4), stride=(2, 3), padding=((1, 0), (2, 1)))
@@ -189,6 +189,8 @@ def _convolutions():
     yield conv("stride-over-kernel", (1, 9, 10, 2), (2, 2, 2, 3), stride=4)
     yield conv("im2col", (2, 6, 5, 4), (3, 2, 2, 4), bias=True, stride=2, padding=1, groups=2, algorithm="im2col")
     yield conv("filter2row", (2, 6, 5, 4), (3, 2, 2, 4), bias=True, stride=2, padding=1, groups=2, algorithm="filter2row")
+    yield conv("fft", (2, 6, 5, 4), (3, 2, 2, 4), bias=True, stride=(2, 1), padding=1, dilation=(1, 2), groups=2,
+               algorithm="fft", exact=False)
     yield conv("1d", (2, 9, 3), (4, 3, 5), layout="NLC", stride=2, bias=True)
     yield conv("1d-ncl", (2, 3, 9), (5, 3, 4), layout="NCL", padding=3, dilation=2)
     yield conv("3d", (1, 4, 5, 3, 2), (2, 3, 2, 2, 3), layout="NDHWC", stride=(1, 2, 1), padding=1)

@@ -19,10 +19,9 @@ import math
 import operator
 from dataclasses import dataclass
 
-import numpy as np
-
-from ..array import FLOATS, Array, array, compact_strides, empty, same_float_dtype
+from ..array import FLOATS, Array, compact_strides, empty, same_float_dtype
 from ..autograd import op
+from . import algorithms
 from .reduce import sum as sum_over
 
 # --- geometry: what a call means -------------------------------------------------------------
@@ -58,7 +57,7 @@ def _geometry(x_shape, w_shape, stride, padding, dilation, groups, layout, algor
     name = _NAMES[dims]
     what = f"{name} of x {x_shape} with w {w_shape} (layout {layout})"
     channels_last = _channels_last(layout, dims)
-    _check_algorithm(algorithm)
+    algorithms.check(algorithm)
     if len(x_shape) != dims + 2 or len(w_shape) != dims + 2:
         raise ValueError(f"{what}: both need {dims + 2} dimensions")
     size, kernel, c_in, w_in, c_out = _sizes(x_shape, w_shape, channels_last)
@@ -88,7 +87,7 @@ def _transposed_geometry(x_shape, w_shape, stride, padding, output_padding, dila
     """The Geometry of the convolution whose input gradient a transposed convolution is."""
     what = f"conv_transpose{dims}d of x {x_shape} with w {w_shape} (layout {layout})"
     channels_last = _channels_last(layout, dims)
-    _check_algorithm(algorithm)
+    algorithms.check(algorithm)
     if len(x_shape) != dims + 2 or len(w_shape) != dims + 2:
         raise ValueError(f"{what}: both need {dims + 2} dimensions")
     # w is that of the forward convolution: its outputs are this one's inputs.
@@ -197,6 +196,16 @@ def _weight_view(w, geo):
     return w._view((geo.groups, *(1,) * fill, *shape[:-1], o), (o * so, *(0,) * fill, *strides[:-1], so))
 
 
+def canonical_shapes(geo):
+    """The canonical shapes of (out, x, w)."""
+    def image(shape):
+        c = shape[-1] if geo.channels_last else shape[1]
+        size = shape[1:-1] if geo.channels_last else shape[2:]
+        return (geo.groups, shape[0], *triple(size, 1), c // geo.groups)
+    _, kernel, _, w_in, c_out = _sizes(geo.x_shape, geo.w_shape, geo.channels_last)
+    return image(geo.y_shape), image(geo.x_shape), (geo.groups, *triple(kernel, 1), w_in, c_out // geo.groups)
+
+
 def _new_image(shape, geo, like):
     """An uninitialised image of this public shape, channels-last in memory."""
     if geo.channels_last:
@@ -222,7 +231,7 @@ def _conv(x, w, bias, geo):
     _same_device(*arrays)
     y = _new_image(geo.y_shape, geo, x)
     if y.size:
-        _CORRELATE[geo.algorithm](_image_view(y, geo), _image_view(x, geo), _weight_view(w, geo),
+        algorithms.choose(geo.algorithm).correlate(_image_view(y, geo), _image_view(x, geo), _weight_view(w, geo),
                                   None if bias is None else bias.reshape(geo.groups, -1),
                                   geo.stride, geo.padding, geo.dilation)
     return y
@@ -257,7 +266,7 @@ def _input_grad(g, w, geo):
                 target._fill(0)
             else:
                 flipped = wv[(slice(None),) + kernel].permute(0, 1, 2, 3, 5, 4)
-                _CORRELATE[geo.algorithm](target, gv, flipped, None, (1, 1, 1), padding, dilation)
+                algorithms.choose(geo.algorithm).correlate(target, gv, flipped, None, (1, 1, 1), padding, dilation)
     return dx
 
 
@@ -279,7 +288,7 @@ def _weight_grad(x, g, geo):
     if not x.size or not g.size:
         dw._fill(0)
     else:
-        _WEIGHT_GRAD[geo.algorithm](_weight_view(dw, geo), _image_view(x, geo), _image_view(g, geo),
+        algorithms.choose(geo.algorithm).weight_grad(_weight_view(dw, geo), _image_view(x, geo), _image_view(g, geo),
                                     geo.stride, geo.padding, geo.dilation)
     return dw
 
@@ -336,105 +345,6 @@ def _same_device(*arrays):
         raise ValueError(f"convolution of arrays on different devices: {', '.join(x.device.name for x in arrays)}")
 
 
-# --- algorithms ------------------------------------------------------------------------------
-#
-# Each computes the contract's `conv` on canonical views. The default does so in one kernel; the two
-# of the textbooks spell it out in other kernels, to explain it and to check it.
-
-def _implicit_gemm(out, x, w, bias, stride, padding, dilation):
-    """A matrix product whose loader reads patches in place; no im2col buffer."""
-    out.device.conv(out, x, w, bias, stride, padding, dilation)
-
-
-def _implicit_gemm_weight_grad(out, x, g, stride, padding, dilation):
-    out.device.conv_weight_grad(out, x, g, stride, padding, dilation)
-
-
-def _im2col(out, x, w, bias, stride, padding, dilation):
-    """Pad, view the patches by strides, copy them into rows, multiply."""
-    groups, batch, *size, c = x.shape
-    kernel, out_size, o = w.shape[1:4], out.shape[2:5], out.shape[5]
-    width, inner = [(0, 0), (0, 0)], [slice(None), slice(None)]
-    for n, k, m, s, p, d in zip(size, kernel, out_size, stride, padding, dilation):
-        after = (m - 1) * s + (k - 1) * d + 1 - p - n
-        width.append((max(p, 0), max(after, 0)))
-        inner.append(slice(max(-p, 0), n + min(after, 0)))
-    x = x[tuple(inner)].pad((*width, (0, 0)))
-    sg, sn, *ss, sc = x.strides
-    patches = x.as_strided((groups, batch, *out_size, *kernel, c),
-                           (sg, sn, *(a * s for a, s in zip(ss, stride)), *(a * d for a, d in zip(ss, dilation)), sc))
-    rows = patches.compact().reshape(groups, -1, math.prod(kernel) * c)
-    y = rows @ w.reshape(groups, -1, o)
-    if bias is not None:
-        y = y + bias.unsqueeze(1)
-    out._assign(y.reshape(out.shape))
-
-
-def _filter2row(out, x, w, bias, stride, padding, dilation):
-    """The filter as a sparse Toeplitz matrix: one row per output element of an image."""
-    batch, image, result = x.shape[1], x.shape[2:], out.shape[2:]
-    indptr, columns, taps = _toeplitz(image, w.shape[1:], result, stride, padding, dilation)
-    indptr, columns, taps = (array(a, device=x.device) for a in (indptr, columns, taps))
-    for g in range(x.shape[0]):
-        values = empty((taps.size, 1), x.dtype, x.device)
-        y = empty((math.prod(result), batch), x.dtype, x.device)
-        if taps.size:
-            x.device.take(values, w[g].reshape(-1, 1), taps)
-            pixels = x[g].permute(1, 2, 3, 4, 0).reshape(-1, batch)
-            x.device.csr_matmul(y, indptr, columns, values.reshape(-1), pixels)
-        else:
-            y._fill(0)
-        y = y.reshape(*result, batch).permute(4, 0, 1, 2, 3)
-        out[g] = y if bias is None else y + bias[g]
-
-
-@functools.lru_cache(maxsize=64)
-def _toeplitz(image, kernel, result, stride, padding, dilation):
-    """CSR structure of the matrix that maps image (D, H, W, C) to result (P, Q, R, O), flattened.
-
-    Returns (indptr, column of each entry, which element of w each entry is), all int64.
-    """
-    *size, c = image
-    *ks, _, o = kernel
-    *out, _ = result
-    # Along each dimension: the source index of (output, tap), -1 where it falls outside.
-    source = []
-    for n, k, m, s, p, d in zip(size, ks, out, stride, padding, dilation):
-        at = np.arange(m)[:, None] * s - p + np.arange(k) * d
-        source.append(np.where((at >= 0) & (at < n), at, -1))
-    zs, ys, xs = np.ix_(*(range(m) for m in out))
-    axes = np.arange(o), *(np.arange(k) for k in ks), np.arange(c)
-    ch_o, i, j, k, ch = (a.reshape([-1 if d == n else 1 for d in range(8)]) for n, a in enumerate(axes, start=3))
-    zs, ys, xs = (a[..., None, None, None, None, None] for a in (zs, ys, xs))
-    a, b, e = source[0][zs, i], source[1][ys, j], source[2][xs, k]
-    inside = np.broadcast_to((a >= 0) & (b >= 0) & (e >= 0), (*out, o, *ks, c))
-    column = np.broadcast_to(((a * size[1] + b) * size[2] + e) * c + ch, inside.shape)
-    tap = np.broadcast_to((((i * ks[1] + j) * ks[2] + k) * c + ch) * o + ch_o, inside.shape)
-    counts = inside.reshape(math.prod(out) * o, -1).sum(axis=1)
-    indptr = np.concatenate([[0], np.cumsum(counts)])
-    return indptr.astype(np.int64), column[inside].astype(np.int64), tap[inside].astype(np.int64)
-
-
-def _weight_grad_by(correlate):
-    """The weight gradient as a convolution: channels as batch, batch as channels, g as the kernel,
-    stride and dilation exchanged."""
-    def weight_grad(out, x, g, stride, padding, dilation):
-        correlate(out.permute(0, 4, 1, 2, 3, 5), x.permute(0, 5, 2, 3, 4, 1), g.permute(0, 2, 3, 4, 1, 5), None,
-                  dilation, padding, stride)
-    return weight_grad
-
-
-_CORRELATE = {"implicit_gemm": _implicit_gemm, "im2col": _im2col, "filter2row": _filter2row}
-_WEIGHT_GRAD = {"implicit_gemm": _implicit_gemm_weight_grad, "im2col": _weight_grad_by(_im2col),
-                "filter2row": _weight_grad_by(_filter2row)}
-_CORRELATE["auto"], _WEIGHT_GRAD["auto"] = _implicit_gemm, _implicit_gemm_weight_grad
-
-
-def _check_algorithm(algorithm):
-    if algorithm not in _CORRELATE:
-        raise ValueError(f"algorithm {algorithm!r}: use one of {', '.join(map(repr, _CORRELATE))}")
-
-
 # --- public functions ------------------------------------------------------------------------
 
 def _call(dims, x, w, bias, stride, padding, dilation, groups, layout, algorithm):
@@ -488,7 +398,7 @@ def conv2d(x, w, bias=None, stride=1, padding=0, dilation=1, groups=1, layout="N
     stride, dilation   an int or a pair
     padding    an int, one per dimension, ((before, after), (before, after)), "same" or "valid"
     groups     c_in and c_out in this many groups that see only each other; c_in for depthwise
-    algorithm  "auto", "implicit_gemm", or the explicit "im2col" and "filter2row"; the same numbers
+    algorithm  "auto", "implicit_gemm", "im2col", "filter2row" or "fft": see `conv_algorithms`
 
     Returns (n, p, q, c_out) or (n, c_out, p, q), where p = floor((h + pads - dilation * (kh - 1) - 1)
     / stride) + 1. ValueError for shapes that do not fit, TypeError for unlike or integer dtypes.
@@ -533,4 +443,30 @@ def conv_transpose3d(x, w, bias=None, stride=1, padding=0, output_padding=0, dil
     return _call_transposed(3, x, w, bias, stride, padding, output_padding, dilation, groups, layout, algorithm)
 
 
-__all__ = ["conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"]
+def conv_algorithms(x, w, stride=1, padding=0, dilation=1, groups=1, layout=None):
+    """What can carry out a convolution of these shapes: a list of dicts, the one "auto" picks first.
+
+    x, w     Tensors, Arrays or shapes, as for conv1d, conv2d or conv3d (by the number of dimensions)
+    layout   as there; channels last by default
+
+    Each dict has `name`, `default` (is it what "auto" picks), `exact` (small integers come out bit
+    for bit), `workspace` (bytes of float32 it needs beside operands and result) and `note`.
+    ValueError when the shapes do not fit.
+
+    >>> import fastconv as fc
+    >>> [a["name"] for a in fc.ops.conv_algorithms((1, 8, 8, 3), (3, 3, 3, 4))]
+    ['implicit_gemm', 'im2col', 'filter2row', 'fft']
+    """
+    x_shape, w_shape = (tuple(getattr(a, "shape", a)) for a in (x, w))
+    dims = len(x_shape) - 2
+    if dims not in _NAMES:
+        raise ValueError(f"conv_algorithms of x {x_shape}: 3 to 5 dimensions")
+    geo = _geometry(x_shape, w_shape, *map(_hashable, (stride, padding, dilation)), groups,
+                    layout or _LAYOUTS[dims][0], "auto", dims)
+    out, x, w = canonical_shapes(geo)
+    picked = algorithms.choose(geo.algorithm)
+    return [{"name": a.name, "default": a is picked, "exact": a.exact, "workspace": 4 * a.workspace(out, x, w),
+             "note": a.note} for a in sorted(algorithms.ALGORITHMS.values(), key=lambda a: a is not picked)]
+
+
+__all__ = ["conv_algorithms", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"]
