@@ -159,3 +159,80 @@ def clip_grad_norm(params, max_norm):
     for g in grads:
         g.data = g.data * factor
     return Tensor(norm)
+
+
+# --- learning-rate schedules -----------------------------------------------------------------
+
+class _Schedule:
+    """Sets optimizer.lr after every step(); steps are whatever the caller counts, epochs or batches."""
+
+    def __init__(self, optimizer):
+        self.optimizer, self.base_lr, self.count = optimizer, optimizer.lr, 0
+        optimizer.lr = self.lr_at(0)
+
+    def step(self):
+        """One more epoch or batch is done."""
+        self.count += 1
+        self.optimizer.lr = self.lr_at(self.count)
+
+    def state_dict(self):
+        """What load_state_dict needs to go on."""
+        return {"count": self.count, "base_lr": self.base_lr}
+
+    def load_state_dict(self, state):
+        """Go on where `state` was taken."""
+        self.count, self.base_lr = int(state["count"]), float(state["base_lr"])
+        self.optimizer.lr = self.lr_at(self.count)
+
+
+def _whole(what, value):
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{what}={value!r} is not a positive int")
+    return value
+
+
+class StepLR(_Schedule):
+    """lr * gamma ** (steps // step_size)."""
+
+    def __init__(self, optimizer, step_size, gamma=0.1):
+        self.step_size, self.gamma = _whole("step_size", step_size), _check("gamma", gamma)
+        super().__init__(optimizer)
+
+    def lr_at(self, count):
+        return self.base_lr * self.gamma ** (count // self.step_size)
+
+
+class CosineLR(_Schedule):
+    """From lr down to min_lr along half a cosine over total_steps (Loshchilov and Hutter 2017), then flat."""
+
+    def __init__(self, optimizer, total_steps, min_lr=0.0):
+        self.total_steps, self.min_lr = _whole("total_steps", total_steps), _check("min_lr", min_lr)
+        super().__init__(optimizer)
+
+    def lr_at(self, count):
+        return _anneal(self.base_lr, self.min_lr, min(count / self.total_steps, 1.0))
+
+
+class OneCycleLR(_Schedule):
+    """Up to max_lr over the first part of total_steps, then down to almost nothing (Smith and Topin 2018).
+
+    Starts at max_lr / div_factor, peaks after pct_start of the steps, ends at start / final_div_factor;
+    both ways along half a cosine, as torch.optim.lr_scheduler.OneCycleLR without momentum cycling.
+    """
+
+    def __init__(self, optimizer, max_lr, total_steps, pct_start=0.3, div_factor=25.0, final_div_factor=1e4):
+        self.max_lr, self.total_steps = _check("max_lr", max_lr), _whole("total_steps", total_steps)
+        self.pct_start = _check("pct_start", pct_start, high=1)
+        self.start, self.end = max_lr / div_factor, max_lr / div_factor / final_div_factor
+        super().__init__(optimizer)
+
+    def lr_at(self, count):
+        peak, last = self.pct_start * self.total_steps - 1, self.total_steps - 1
+        if count <= peak:
+            return _anneal(self.start, self.max_lr, count / peak)
+        return _anneal(self.max_lr, self.end, min((count - peak) / max(last - peak, 1), 1.0))
+
+
+def _anneal(start, end, fraction):
+    """From start to end along half a cosine."""
+    return end + (start - end) * (1 + math.cos(math.pi * fraction)) / 2

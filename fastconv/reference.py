@@ -18,6 +18,8 @@ What a kernel may rely on (Array and ops have seen to it):
 A kernel computes into its outputs, returns None, writes nothing else, and gives the same bits on
 every run: no atomics on floats, no order that depends on scheduling.
 """
+import math
+
 import numpy as np
 
 name = "reference"
@@ -88,6 +90,7 @@ SCALAR_OPS = {
     "exp": np.exp,
     "log": np.log,
     "tanh": np.tanh,
+    "erf": lambda x: np.vectorize(math.erf, otypes=[x.dtype])(x),
     "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
     "relu": lambda x: np.where(x < 0, x.dtype.type(0), x),
     "sign": np.sign,

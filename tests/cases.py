@@ -88,12 +88,13 @@ def _unary():
     same = dict(exact=False)
     yield Case("negative", ops.negative, (normal(3, 5),), exact=True)
     for name, kind in (("exp", normal), ("log", positive), ("sqrt", positive), ("tanh", normal), ("sigmoid", normal),
-                       ("silu", normal)):
+                       ("silu", normal), ("erf", normal), ("gelu", normal)):
         yield Case(name, getattr(ops, name), (kind(3, 5),), **same)
     yield Case("relu", ops.relu, (apart(3, 5),), exact=True)
     yield Case("abs", ops.abs, (apart(3, 5),), exact=True)
     yield Case("sign", ops.sign, (apart(3, 5),), exact=True, smooth=False)
     yield Case("isfinite", ops.isfinite, (normal(3, 5),), smooth=False)
+    yield Case("gelu-tanh", lambda x: ops.gelu(x, "tanh"), (normal(3, 5),))
     yield Case("clip", lambda x: ops.clip(x, -0.6, 0.8), (apart(3, 5),), exact=True)
     yield Case("square", lambda x: x ** 2, (normal(3, 5),), exact=True)
     yield Case("inverse", lambda x: 2 / x, (positive(3, 5),))
@@ -228,6 +229,9 @@ def _pooling():
     yield Case("avg_pool1d", lambda x: ops.avg_pool1d(x, 3, 2), (normal(2, 3, 8),), length=3)
     yield Case("max_pool3d", lambda x: ops.max_pool3d(x, 2, 1), (apart(1, 2, 3, 4, 3),), length=8, exact=True)
     yield Case("avg_pool3d", lambda x: ops.avg_pool3d(x, (1, 2, 3), 2), (normal(1, 2, 3, 4, 3),), length=6)
+    patches = dict(kernel_size=(3, 2), stride=(2, 1), padding=1, dilation=(1, 2))
+    yield Case("unfold", lambda x: ops.unfold(x, **patches), (x,), length=6, exact=True)
+    yield Case("fold", lambda x: ops.fold(x, (5, 6), **patches), (normal(2, 18, 18),), length=6, exact=True)
     yield Case("adaptive_avg_pool", lambda x: ops.adaptive_avg_pool(x, (3, 4)), (x,), length=12)
 
 

@@ -1,8 +1,10 @@
 """Layers and models: named, shaped and ordered like torch.nn, so that weights carry over."""
 from .conv import Conv, Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
-from .layers import Dropout, Flatten, Linear, ReLU, Sigmoid, SiLU, Softmax, Tanh
+from .layers import GELU, Dropout, Flatten, Linear, ReLU, Sigmoid, SiLU, Softmax, Tanh
 from .loss import CrossEntropyLoss, MSELoss, SoftmaxLoss
 from .module import Identity, Module, Parameter, Residual, Sequential
 from .norm import BatchNorm1d, BatchNorm2d, BatchNorm3d, GroupNorm, LayerNorm
+from .pool import (AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveAvgPool3d, AvgPool1d, AvgPool2d, AvgPool3d, MaxPool1d,
+                   MaxPool2d, MaxPool3d)
 
 __all__ = [name for name in dir() if name[0].isupper()]

@@ -66,6 +66,16 @@ class Sigmoid(Module):
         return ops.sigmoid(x)
 
 
+class GELU(Module):
+    """x times the standard normal distribution function of x; approximate="tanh" for its approximation."""
+
+    def __init__(self, approximate="none"):
+        self.approximate = approximate
+
+    def forward(self, x):
+        return ops.gelu(x, self.approximate)
+
+
 class SiLU(Module):
     """x * sigmoid(x)."""
 

@@ -5,6 +5,8 @@ as the Array API says. The scalar functions themselves stand in scalar_ops.h.
 """
 import numpy as np
 
+import math
+
 from ..array import BOOL
 from ..autograd import op
 
@@ -166,6 +168,17 @@ def _(g, y, x):
 
 
 @op
+def erf(x):
+    """The error function."""
+    return x._float_map("erf")
+
+
+@erf.gradient
+def _(g, y, x):
+    return g * (exp(-(x * x)) * (2 / math.sqrt(math.pi)))
+
+
+@op
 def relu(x):
     """max(x, 0); its gradient at 0 is 0."""
     return x.map("relu")
@@ -207,6 +220,18 @@ def _(g, y, x):
 def sign(x):
     """-1, 0 or 1; NaN stays NaN."""
     return x.map("sign")
+
+
+def gelu(x, approximate="none"):
+    """x times the standard normal distribution function of x (Hendrycks and Gimpel 2016).
+
+    approximate: "none", or "tanh" for 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))).
+    """
+    if approximate == "tanh":
+        return x * (tanh((x + x * x * x * 0.044715) * math.sqrt(2 / math.pi)) + 1) * 0.5
+    if approximate != "none":
+        raise ValueError(f"gelu with approximate={approximate!r}: use 'none' or 'tanh'")
+    return x * (erf(x * math.sqrt(0.5)) + 1) * 0.5
 
 
 def silu(x):
