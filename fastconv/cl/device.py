@@ -117,27 +117,37 @@ class OpenCL:
         return self._strided_plan("map", "map.cl", defines, shape, strides, [x.offset for x in arrays], scalars)
 
     def _strided_plan(self, kernel, file, defines, shape, strides, offsets, scalars=()):
-        """A plan for one work-item per element of operands that are walked together."""
+        """A plan for one work-item per element of operands that are walked together (kernels/strided.h)."""
         runtime, group = self.runtime, self.runtime.params.map_group
         size = math.prod(shape)
         if not shape or (len(shape) == 1 and all(s == (1,) for s in strides)):
             built = runtime.kernel(kernel, file, (group,), **defines, INDEX="long", ND=0)
             return Plan(built, (round_up(size, group),), [struct(True, size, offsets)], scalars)
-        index, wide = kernel_index(*(layout.reach(shape, s, o) for s, o in zip(strides, offsets)), size,
+        index, wide = kernel_index(*(layout.reach(shape, s, o) for s, o in zip(strides, offsets)), size + group,
                                    *(n for s in strides for n in s))
         # A struct argument has to fit the device's room for parameters: walk the rest of the dimensions here.
         room = runtime.device.max_parameter_size - 16 * len(strides) - 64
-        most = max(1, room // (8 if wide else 4) - 1 - len(strides)) // (3 + len(strides))
+        most = (room // (8 if wide else 4) - 3 - len(strides)) // (3 + len(strides))
         outer, shape = shape[:-most], shape[-most:]
+        inner, rows = shape[-1], math.prod(shape[:-1])
+        by_rows = inner >= 8
+        width = next((w for w in (16, 64) if inner <= w), 256) if by_rows else group
+        width = min(width, group)
+        height = group // width if by_rows else 1
+        blocks = -(-inner // width)
+        magic = [layout.reciprocal(n) for n in shape]
         structs = []
         for place in np.ndindex(*outer):
             starts = [o + sum(i * s for i, s in zip(place, st)) for o, st in zip(offsets, strides)]
-            inner = [st[len(outer):] for st in strides]
-            magic = [layout.reciprocal(n) for n in shape]
-            structs.append(struct(wide, math.prod(shape), starts, shape, [m for m, _ in magic],
-                                  [s for _, s in magic], inner))
-        built = runtime.kernel(kernel, file, (group,), **defines, **index, ND=len(shape))
-        return Plan(built, (round_up(math.prod(shape), group),), structs, scalars)
+            structs.append(struct(wide, rows if by_rows else rows * inner, inner, blocks, starts, shape,
+                                  [m for m, _ in magic], [s for _, s in magic], [st[len(outer):] for st in strides]))
+        if not by_rows:
+            built = runtime.kernel(kernel, file, (group,), **defines, **index, ND=len(shape))
+            return Plan(built, (round_up(rows * inner, group),), structs, scalars)
+        steps = {f"STEP{k}": {0: "0", 1: "i"}.get(st[-1], f"i * STRIDE({k})") for k, st in enumerate(strides)}
+        built = runtime.kernel(kernel, file, (width, height), **defines, **index, ND=len(shape), INNER=1, LX=width,
+                               LY=height, **steps)
+        return Plan(built, (-(-rows // height) * blocks * width, height), structs, scalars)
 
     # --- reductions
 
