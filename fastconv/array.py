@@ -166,7 +166,7 @@ def array(obj, dtype=None, device=None):
         dtype = _WIDER.get(dtype.name, dtype)
     if source.dtype.kind not in "fiub":
         raise TypeError(f"cannot make an Array of dtype {source.dtype}")
-    source = np.ascontiguousarray(source, as_dtype(dtype)).reshape(source.shape)
+    source = np.ascontiguousarray(source, as_dtype(dtype)).reshape(as_shape(source.shape))
     out = empty(source.shape, dtype, device)
     if out.size:
         device.upload(out, source)
@@ -288,8 +288,8 @@ class Array:
         return int(self.item())
 
     def __index__(self):
-        if self.dtype in FLOATS:
-            raise TypeError(f"an array of dtype {self.dtype} is no index")
+        if self.shape or self.dtype not in INTS:
+            raise TypeError(f"an array of shape {self.shape}, dtype {self.dtype} is no index: only a 0-d integer one is")
         return int(self.item())
 
     def __bool__(self):
@@ -417,7 +417,7 @@ class Array:
                     raise IndexError(f"index {k} is out of range for axis {axis} of shape {self.shape}")
                 offset += (k % size) * stride
             axis += 1
-        return self._view(tuple(shape), tuple(strides), offset)
+        return self._view(as_shape(shape), tuple(strides), offset)
 
     def __setitem__(self, key, value):
         self[key]._assign(value)

@@ -200,7 +200,8 @@ def _as_arrays(name, inputs):
             x = x.data
         if isinstance(x, Array):
             device = device or x.device
-        elif isinstance(x, str) or not (x is None or isinstance(x, (bool, int, float, np.generic, np.ndarray, list))):
+        elif isinstance(x, str) or not (x is None and arrays or       # None may stand for a bias, not for x
+                                        isinstance(x, (bool, int, float, np.generic, np.ndarray, list))):
             raise TypeError(f"{name} takes tensors, arrays and numbers, not {type(x).__name__}")
         arrays.append(x)
     if any(isinstance(x, (np.ndarray, list)) for x in arrays) or device is None:
@@ -481,6 +482,9 @@ def grad(outputs, inputs, grad_outputs=None, create_graph=False, retain_graph=No
         grad_outputs = [grad_outputs] * len(outputs) if grad_outputs is None else [grad_outputs]
     if len(grad_outputs) != len(outputs):
         raise ValueError(f"{len(grad_outputs)} grad_outputs for {len(outputs)} outputs")
+    for t in outputs:
+        if not isinstance(t, Variable):
+            raise TypeError(f"grad differentiates Tensors, not {type(t).__name__}")
     for x in inputs:
         if not isinstance(x, Variable):
             raise TypeError(f"grad differentiates with respect to Tensors, not {type(x).__name__}")

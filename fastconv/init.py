@@ -60,6 +60,7 @@ def one_hot(indices, n, device=None, dtype="float32"):
 
 
 def _fans(fan_in, fan_out, shape):
+    """The shape to draw, (fan_in, fan_out) by default, once both fans are known to be positive."""
     for name, fan in (("fan_in", fan_in), ("fan_out", fan_out)):
         if operator.index(fan) < 1:
             raise ValueError(f"{name}={fan} must be at least 1")
@@ -68,13 +69,15 @@ def _fans(fan_in, fan_out, shape):
 
 def xavier_uniform(fan_in, fan_out, shape=None, gain=1.0, **kwargs):
     """Uniform within gain * sqrt(6 / (fan_in + fan_out)); shape (fan_in, fan_out) by default (Glorot and Bengio 2010)."""
+    shape = _fans(fan_in, fan_out, shape)
     bound = gain * math.sqrt(6 / (fan_in + fan_out))
-    return rand(*_fans(fan_in, fan_out, shape), low=-bound, high=bound, **kwargs)
+    return rand(*shape, low=-bound, high=bound, **kwargs)
 
 
 def xavier_normal(fan_in, fan_out, shape=None, gain=1.0, **kwargs):
     """Normal with standard deviation gain * sqrt(2 / (fan_in + fan_out)) (Glorot and Bengio 2010)."""
-    return randn(*_fans(fan_in, fan_out, shape), std=gain * math.sqrt(2 / (fan_in + fan_out)), **kwargs)
+    shape = _fans(fan_in, fan_out, shape)
+    return randn(*shape, std=gain * math.sqrt(2 / (fan_in + fan_out)), **kwargs)
 
 
 _GAINS = {"relu": math.sqrt(2), "linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3}
@@ -88,11 +91,13 @@ def _gain(nonlinearity):
 
 def kaiming_uniform(fan_in, fan_out, shape=None, nonlinearity="relu", **kwargs):
     """Uniform within gain * sqrt(3 / fan_in), gain sqrt(2) for relu (He et al. 2015)."""
+    shape = _fans(fan_in, fan_out, shape)
     bound = _gain(nonlinearity) * math.sqrt(3 / fan_in)
-    return rand(*_fans(fan_in, fan_out, shape), low=-bound, high=bound, **kwargs)
+    return rand(*shape, low=-bound, high=bound, **kwargs)
 
 
 def kaiming_normal(fan_in, fan_out, shape=None, nonlinearity="relu", **kwargs):
     """Normal with standard deviation gain / sqrt(fan_in), gain sqrt(2) for relu (He et al. 2015)."""
-    return randn(*_fans(fan_in, fan_out, shape), std=_gain(nonlinearity) / math.sqrt(fan_in), **kwargs)
+    shape = _fans(fan_in, fan_out, shape)
+    return randn(*shape, std=_gain(nonlinearity) / math.sqrt(fan_in), **kwargs)
 

@@ -56,11 +56,14 @@ def load_checkpoint(path, **parts):
         raise ValueError(f"{path}: not a readable checkpoint ({error})") from None
     if header.get("format") != _FORMAT:
         raise ValueError(f"{path}: a safetensors file, but not a fastconv checkpoint")
-    plain = json.loads(header["parts"])
-    missing = [name for name in parts if name not in plain]
+    try:
+        plain = json.loads(header["parts"])
+        states = {name: _join(value, tensors) for name, value in plain.items()}
+    except (KeyError, ValueError, AttributeError) as error:
+        raise ValueError(f"{path}: a damaged checkpoint ({error!r})") from None
+    missing = [name for name in parts if name not in states]
     if missing:
-        raise ValueError(f"{path}: has no part {', '.join(missing)}; there are {', '.join(plain)}")
-    states = {name: _join(value, tensors) for name, value in plain.items()}
+        raise ValueError(f"{path}: has no part {', '.join(missing)}; there are {', '.join(states)}")
     for name, part in parts.items():
         part.load_state_dict(states.pop(name))
     return states

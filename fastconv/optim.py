@@ -1,5 +1,6 @@
 """Optimisers: SGD, Adam, AdamW with the semantics of torch.optim, one fused device kernel a step."""
 import math
+import numbers
 
 import numpy as np
 
@@ -38,6 +39,7 @@ class Optimizer:
 
     def step(self):
         """Change the parameters in place by their gradients."""
+        _check("lr", self.lr)
         groups = {}
         for i, p in enumerate(self.params):
             if p.grad is not None:
@@ -73,6 +75,9 @@ class Optimizer:
         """Restore what state_dict gave; ValueError when it does not fit these parameters."""
         if len(state.get("steps", ())) != len(self.params):
             raise ValueError(f"a state of {len(state.get('steps', ()))} parameters for {len(self.params)}")
+        lacking = [name for name in self._hyperparameters if name not in state]
+        if lacking:
+            raise ValueError(f"a state without {', '.join(lacking)}: it is not of {type(self).__name__}")
         restored = []
         for i, p in enumerate(self.params):
             found = [state.get(f"{i}.{name}") for name in self.state_names]
@@ -89,7 +94,7 @@ class Optimizer:
 
 
 def _check(what, value, low=0.0, high=math.inf):
-    if not isinstance(value, (int, float)) or isinstance(value, bool):
+    if not isinstance(value, numbers.Real) or isinstance(value, bool):
         raise TypeError(f"{what}={value!r} is not a number")
     if not low <= value < high:
         raise ValueError(f"{what}={value} is not in [{low}, {high})")
@@ -123,7 +128,10 @@ class Adam(Optimizer):
     decoupled = False
 
     def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0):
-        beta1, beta2 = betas
+        try:
+            beta1, beta2 = betas
+        except (TypeError, ValueError):
+            raise TypeError(f"betas={betas!r} is not a pair of numbers") from None
         super().__init__(params, lr=_check("lr", lr), betas=(_check("beta1", beta1, high=1), _check("beta2", beta2, high=1)),
                          eps=_check("eps", eps), weight_decay=_check("weight_decay", weight_decay))
 

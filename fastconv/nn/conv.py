@@ -22,11 +22,15 @@ class _ConvNd(Module):
 
     def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, dilation=1, groups=1, bias=True,
                  device=None, dtype="float32", rng=None):
+        kernel = _tuple(kernel_size, self.dims)
+        if len(kernel) != self.dims or min(in_channels, out_channels, *kernel) < 1:
+            raise ValueError(f"{type(self).__name__}({in_channels}, {out_channels}, kernel_size={kernel_size}): sizes "
+                             f"must be positive, the kernel's {self.dims} in number")
         if groups < 1 or in_channels % groups or out_channels % groups:
             raise ValueError(f"{type(self).__name__}: groups={groups} does not divide {in_channels} input and "
                              f"{out_channels} output channels")
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
-        self.kernel_size = _tuple(kernel_size, self.dims)
+        self.kernel_size = kernel
         self.stride, self.padding, self.dilation = stride, padding, dilation
         first, second = (in_channels, out_channels) if self.transposed else (out_channels, in_channels)
         fan_in = second // groups * math.prod(self.kernel_size)

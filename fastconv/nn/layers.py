@@ -18,6 +18,8 @@ class Linear(Module):
     """
 
     def __init__(self, in_features, out_features, bias=True, device=None, dtype="float32", rng=None):
+        if in_features < 1 or out_features < 1:
+            raise ValueError(f"Linear({in_features}, {out_features}): sizes must be positive")
         self.in_features, self.out_features = in_features, out_features
         self.weight = Parameter(init.kaiming_uniform(in_features, out_features, (out_features, in_features),
                                                      device=device, dtype=dtype, rng=rng))

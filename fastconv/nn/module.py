@@ -102,19 +102,23 @@ class Module:
         Raises one ValueError that lists every misshapen entry and, with strict=True, every missing
         and unexpected one; nothing is written then.
         """
-        mine = self.state_dict()
-        problems = [f"{name}: shape {np.shape(state[name])} does not fit {mine[name].shape}"
-                    for name in mine if name in state and np.shape(_plain(state[name])) != mine[name].shape]
+        mine, values, problems = self.state_dict(), {}, []
+        for name, target in mine.items():
+            if name in state:
+                try:
+                    values[name] = _as_array(state[name], target.device)
+                except (TypeError, ValueError) as error:
+                    problems.append(f"{name}: {error}")
+                else:
+                    if values[name].shape != target.shape:
+                        problems.append(f"{name}: shape {values[name].shape} does not fit {target.shape}")
         if strict:
             problems += [f"{name}: missing" for name in mine if name not in state]
             problems += [f"{name}: unexpected" for name in state if name not in mine]
         if problems:
             raise ValueError("load_state_dict: " + "; ".join(problems))
-        for name, target in mine.items():
-            if name in state:
-                value = _plain(state[name])
-                source = value if isinstance(value, Array) else array(np.asarray(value), device=target.device)
-                target[...] = source.to(target.device)
+        for name, value in values.items():
+            mine[name][...] = value
 
     def train(self, mode=True):
         """Training mode for this module and all below (Dropout drops, BatchNorm uses the batch)."""
@@ -155,8 +159,9 @@ class Module:
         return f"{type(self).__name__}(\n  " + "\n  ".join(children) + "\n)"
 
 
-def _plain(value):
-    return value.data if isinstance(value, Tensor) else value
+def _as_array(value, device):
+    value = value.data if isinstance(value, Tensor) else value
+    return (value if isinstance(value, Array) else array(np.asarray(value), device=device)).to(device)
 
 
 class Sequential(Module):

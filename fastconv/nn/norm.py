@@ -27,11 +27,12 @@ class _BatchNorm(Module):
     def forward(self, x):
         if x.ndim not in self.ranks:
             raise ValueError(f"{type(self).__name__} of shape {x.shape}: needs {' or '.join(map(str, self.ranks))} dimensions")
+        by_batch = self.training or self.running_mean is None
+        y = ops.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, by_batch, self.momentum,
+                           self.eps)
         if self.training and self.num_batches_tracked is not None:
             self.num_batches_tracked += 1
-        by_batch = self.training or self.running_mean is None
-        return ops.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, by_batch,
-                              self.momentum, self.eps)
+        return y
 
     def to(self, device):
         counter = self.num_batches_tracked

@@ -56,7 +56,7 @@ def _geometry(x_shape, w_shape, stride, padding, dilation, groups, layout, algor
     """The Geometry of a forward call; ValueError or TypeError with the offending values."""
     name = _NAMES[dims]
     what = f"{name} of x {x_shape} with w {w_shape} (layout {layout})"
-    channels_last = _channels_last(layout, dims)
+    channels_last = _channels_last(name, layout, dims)
     algorithms.check(algorithm)
     if len(x_shape) != dims + 2 or len(w_shape) != dims + 2:
         raise ValueError(f"{what}: both need {dims + 2} dimensions")
@@ -86,7 +86,7 @@ def _geometry(x_shape, w_shape, stride, padding, dilation, groups, layout, algor
 def _transposed_geometry(x_shape, w_shape, stride, padding, output_padding, dilation, groups, layout, algorithm, dims):
     """The Geometry of the convolution whose input gradient a transposed convolution is."""
     what = f"conv_transpose{dims}d of x {x_shape} with w {w_shape} (layout {layout})"
-    channels_last = _channels_last(layout, dims)
+    channels_last = _channels_last(f"conv_transpose{dims}d", layout, dims)
     algorithms.check(algorithm)
     if len(x_shape) != dims + 2 or len(w_shape) != dims + 2:
         raise ValueError(f"{what}: both need {dims + 2} dimensions")
@@ -113,9 +113,9 @@ def _transposed_geometry(x_shape, w_shape, stride, padding, output_padding, dila
                     channels_last, algorithm, out_shape, w_shape, x_shape)
 
 
-def _channels_last(layout, dims):
+def _channels_last(name, layout, dims):
     if layout not in _LAYOUTS[dims]:
-        raise ValueError(f"layout {layout!r} of {_NAMES[dims]}: use one of {_LAYOUTS[dims]}")
+        raise ValueError(f"layout {layout!r} of {name}: use one of {_LAYOUTS[dims]}")
     return layout == _LAYOUTS[dims][0]
 
 
@@ -167,8 +167,23 @@ def triple(values, fill):
     return (fill,) * (3 - len(values)) + tuple(values)
 
 
+class _NotInt:
+    """Stands for a value that is no int: in the cache 1.0 would equal 1, and a set has no hash."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def __repr__(self):
+        return repr(self.value)
+
+
 def _hashable(value):
-    return tuple(map(_hashable, value)) if isinstance(value, (tuple, list)) else value
+    if isinstance(value, (tuple, list)):
+        return tuple(map(_hashable, value))
+    try:
+        return value if isinstance(value, str) else operator.index(value)
+    except TypeError:
+        return _NotInt(value)
 
 
 # --- canonical views -------------------------------------------------------------------------
@@ -349,7 +364,7 @@ def _same_device(*arrays):
 
 def _call(dims, x, w, bias, stride, padding, dilation, groups, layout, algorithm):
     _check_operands(_NAMES[dims], x, w, bias)
-    geo = _geometry(x.shape, w.shape, *map(_hashable, (stride, padding, dilation)), groups, layout, algorithm, dims)
+    geo = _geometry(x.shape, w.shape, *map(_hashable, (stride, padding, dilation, groups, layout, algorithm)), dims)
     c_out = geo.y_shape[-1 if geo.channels_last else 1]
     if bias is not None and bias.shape != (c_out,):
         raise ValueError(f"{_NAMES[dims]}: bias of shape {bias.shape} for {c_out} output channels")
@@ -358,8 +373,8 @@ def _call(dims, x, w, bias, stride, padding, dilation, groups, layout, algorithm
 
 def _call_transposed(dims, x, w, bias, stride, padding, output_padding, dilation, groups, layout, algorithm):
     _check_operands(f"conv_transpose{dims}d", x, w, bias)
-    geo = _transposed_geometry(x.shape, w.shape, *map(_hashable, (stride, padding, output_padding, dilation)),
-                               groups, layout, algorithm, dims)
+    parameters = stride, padding, output_padding, dilation, groups, layout, algorithm
+    geo = _transposed_geometry(x.shape, w.shape, *map(_hashable, parameters), dims)
     y = _input_grad(x, w, geo)
     if bias is None:
         return y
@@ -461,7 +476,7 @@ def conv_algorithms(x, w, stride=1, padding=0, dilation=1, groups=1, layout=None
     dims = len(x_shape) - 2
     if dims not in _NAMES:
         raise ValueError(f"conv_algorithms of x {x_shape}: 3 to 5 dimensions")
-    geo = _geometry(x_shape, w_shape, *map(_hashable, (stride, padding, dilation)), groups,
+    geo = _geometry(x_shape, w_shape, *map(_hashable, (stride, padding, dilation, groups)),
                     layout or _LAYOUTS[dims][0], "auto", dims)
     out, x, w = canonical_shapes(geo)
     picked = algorithms.choose(geo.algorithm)

@@ -95,12 +95,13 @@ def cross_entropy(logits, labels):
     >>> round(fc.ops.cross_entropy(fc.array([[0.0, 0.0]]), [1]).item(), 4)
     0.6931
     """
+    if not isinstance(logits, (Variable, Array)):
+        raise TypeError(f"cross_entropy: logits are a Tensor or Array, not {type(logits).__name__}")
     if logits.ndim != 2 or 0 in logits.shape:
         raise ValueError(f"cross_entropy: logits of shape {logits.shape}, not (n, classes)")
     if logits.dtype not in FLOATS:
         raise TypeError(f"cross_entropy: logits have dtype {logits.dtype}")
-    device = logits.data.device if isinstance(logits, Variable) else logits.device
-    labels = as_labels("cross_entropy", labels, logits.shape[1], device)
+    labels = as_labels("cross_entropy", labels, logits.shape[1], logits.device)
     if labels.shape != logits.shape[:1]:
         raise ValueError(f"cross_entropy: labels of shape {labels.shape} for logits of shape {logits.shape}")
     return _cross_entropy(logits, labels)[0]

@@ -86,11 +86,8 @@ def batch_norm(x, running_mean=None, running_var=None, weight=None, bias=None, t
     if x.ndim < 2:
         raise ValueError(f"batch_norm of shape {x.shape}: needs (n, c) or (n, c, ...)")
     channels = x.shape[1]
-    for name, p in (("running_mean", running_mean), ("running_var", running_var), ("weight", weight), ("bias", bias)):
-        if p is not None and p.shape != (channels,):
-            raise ValueError(f"batch_norm of x {x.shape}: {name} of shape {p.shape}, not ({channels},)")
-        if p is not None:
-            same_float_dtype("batch_norm", x, p)
+    _check_parameters("batch_norm", x, (channels,), running_mean=running_mean, running_var=running_var, weight=weight,
+                      bias=bias)
     column = (1, channels) + (1,) * (x.ndim - 2)
     weight = 1.0 if weight is None else reshape(weight, column)
     bias = 0.0 if bias is None else reshape(bias, column)
@@ -108,6 +105,19 @@ def batch_norm(x, running_mean=None, running_var=None, weight=None, bias=None, t
         _follow(running_mean, mean, 1.0, momentum)
         _follow(running_var, var, count / max(count - 1, 1), momentum)
     return y
+
+
+def _check_parameters(what, x, shape, **parameters):
+    """ValueError or TypeError unless each (or None) has this shape and x's dtype and device, and x is float."""
+    same_float_dtype(what, x)
+    for name, p in parameters.items():
+        if p is None:
+            continue
+        if p.shape != shape:
+            raise ValueError(f"{what} of x {x.shape}: {name} of shape {p.shape}, not {shape}")
+        same_float_dtype(what, x, p)
+        if p.device is not x.device:
+            raise ValueError(f"{what} of x on {x.device.name}: {name} is on device {p.device.name}")
 
 
 def _follow(running, batch, factor, momentum):
@@ -130,9 +140,7 @@ def layer_norm(x, normalized_shape, weight=None, bias=None, eps=1e-5):
     shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
     if not shape or x.shape[-len(shape):] != shape:
         raise ValueError(f"layer_norm over {shape} of x {x.shape}")
-    for name, p in (("weight", weight), ("bias", bias)):
-        if p is not None and p.shape != shape:
-            raise ValueError(f"layer_norm over {shape}: {name} of shape {p.shape}")
+    _check_parameters("layer_norm", x, shape, weight=weight, bias=bias)
     y = _whiten(x, as_axes(tuple(range(-len(shape), 0)), x.ndim), eps)
     return _affine(y, weight, bias)
 
@@ -141,6 +149,7 @@ def group_norm(x, num_groups, weight=None, bias=None, eps=1e-5):
     """Normalisation over groups of channels (axis 1) and all later axes (Wu and He 2018)."""
     if x.ndim < 2 or num_groups < 1 or x.shape[1] % num_groups:
         raise ValueError(f"group_norm of x {x.shape} in {num_groups} groups")
+    _check_parameters("group_norm", x, x.shape[1:2], weight=weight, bias=bias)
     y = _whiten(reshape(x, (x.shape[0], num_groups, -1)), (2,), eps)
     column = (x.shape[1],) + (1,) * (x.ndim - 2)
     return _affine(reshape(y, x.shape), *(p if p is None else reshape(p, column) for p in (weight, bias)))
