@@ -1,0 +1,92 @@
+"""Every layer of the table: values and gradients on every device, first order against differences."""
+import numpy as np
+import pytest
+
+import fastconv as fc
+from fastconv import autograd, nn
+from tests.layer_cases import LAYERS
+from tests.test_ops import assert_close
+
+ids = [c.name for c in LAYERS]
+
+
+def build(case, device, dtype):
+    fc.manual_seed(0)
+    return case.make(device, dtype)
+
+
+def run(case, device, dtype, rng):
+    """[output, gradients of inputs and parameters] of a fresh layer."""
+    module = build(case, device, dtype)
+    values = [i.draw(rng) for i in case.inputs]
+    values = [v.astype(np.float32).astype(dtype) if v.dtype.kind == "f" else v for v in values]
+    for p in module.parameters():         # the same numbers in both dtypes
+        p.data[...] = fc.array(p.numpy().astype(np.float32).astype(dtype), device=device)
+    tensors = [fc.Tensor(v, device=device, requires_grad=i.differentiable) for v, i in zip(values, case.inputs)]
+    out = module(*tensors)
+    out.backward(np.random.default_rng(1).integers(1, 4, out.shape).astype(dtype))
+    return [out.numpy()] + [t.grad.numpy() for t in [*tensors, *module.parameters()] if t.grad is not None]
+
+
+@pytest.mark.parametrize("case", LAYERS, ids=ids)
+def test_value_and_gradients(case, device, rng):
+    got = run(case, device, "float32", np.random.default_rng(5))
+    expected = run(case, fc.reference(), "float64", np.random.default_rng(5))
+    assert all(g.dtype == np.float32 for g in got)
+    assert_close(case, got, expected)
+
+
+@pytest.mark.parametrize("case", LAYERS, ids=ids)
+def test_parameter_gradients_against_differences(case, rng):
+    if case.name == "Dropout":
+        pytest.skip("draws anew in every call; its op is checked with a fixed mask")
+    module = build(case, fc.reference(), "float64")
+    inputs = [fc.Tensor(i.draw(rng), device="reference", requires_grad=i.differentiable) for i in case.inputs]
+    parameters = module.parameters()
+    assert autograd.gradcheck(lambda *args: module(*args[:len(inputs)]), inputs + parameters)
+
+
+def test_every_layer_has_a_case():
+    have = {c.name.split()[0] for c in LAYERS}
+    layers = {name for name in nn.__all__ if isinstance(getattr(nn, name), type)
+              and issubclass(getattr(nn, name), nn.Module)} - {"Module"}
+    assert not layers - have, f"layers without a case in tests/layer_cases.py: {sorted(layers - have)}"
+
+
+def test_state_dict_round_trip(device):
+    fc.manual_seed(1)
+    a = nn.Sequential(nn.Conv2d(3, 4, 3, device=device), nn.BatchNorm2d(4, device=device), nn.ReLU())
+    b = nn.Sequential(nn.Conv2d(3, 4, 3, device=device), nn.BatchNorm2d(4, device=device), nn.ReLU())
+    x = fc.init.randn(2, 3, 6, 6, device=device)
+    a(x)
+    before = [p.data for p in b.parameters()]
+    b.load_state_dict({k: v.numpy() for k, v in a.state_dict().items()})
+    assert all(p.data is q for p, q in zip(b.parameters(), before)), "parameters are written in place"
+    np.testing.assert_array_equal(a.eval()(x).numpy(), b.eval()(x).numpy())
+    assert list(a.state_dict()) == ["0.weight", "0.bias", "1.weight", "1.bias", "1.running_mean", "1.running_var",
+                                    "1.num_batches_tracked"]
+
+
+def test_modules_in_lists_and_dicts_are_found():
+    class Model(nn.Module):
+        def __init__(self):
+            self.blocks = [nn.Linear(2, 2), nn.Linear(2, 2)]
+            self.heads = {"a": nn.Linear(2, 1)}
+            self.shared = self.blocks[0]
+
+    assert [n for n, _ in Model().named_parameters()] == ["blocks.0.weight", "blocks.0.bias", "blocks.1.weight",
+                                                          "blocks.1.bias", "heads.a.weight", "heads.a.bias"]
+
+
+def test_train_and_eval_reach_everything():
+    model = nn.Sequential(nn.Dropout(0.5), nn.Residual(nn.BatchNorm1d(3)))
+    assert not any(m.training for m in model.eval().modules())
+    assert all(m.training for m in model.train().modules())
+
+
+def test_moving_a_model(fast_device):
+    model = nn.Sequential(nn.Conv2d(2, 3, 3, device="reference"), nn.BatchNorm2d(3, device="reference"))
+    x = np.random.default_rng(0).normal(size=(2, 2, 5, 5)).astype(np.float32)
+    expected = model.eval()(fc.Tensor(x, device="reference")).numpy()
+    model.to(fast_device)
+    np.testing.assert_allclose(model(fc.Tensor(x, device=fast_device)).numpy(), expected, rtol=1e-5, atol=1e-6)
