@@ -192,6 +192,41 @@ class OpenCL:
         plan = self._plan(key, products.WeightGrad, self.runtime, out, x, g, stride, padding, dilation)
         plan.run(self.runtime, out, x, g)
 
+    # --- pooling
+
+    def max_pool(self, out, index, x, window, stride, padding, dilation):
+        self._pool("max_pool", (out, index, x), x, out, (out, x, index), (window, stride, padding, dilation))
+
+    def max_pool_grad(self, out, g, index, window, stride, padding, dilation):
+        self._pool("max_pool_grad", (out, g, index), out, g, (out, g, index), (window, stride, padding, dilation))
+
+    def max_pool_pick(self, out, x, index, window, stride, padding, dilation):
+        self._pool("max_pool_pick", (out, x, index), x, out, (out, x, index), (window, stride, padding, dilation))
+
+    def window_sum(self, out, x, window, stride, padding, dilation):
+        self._pool("window_sum", (out, x), x, out, (out, x, out), (window, stride, padding, dilation))
+
+    def _pool(self, name, operands, image, windows, placed, geometry):
+        geometry = tuple(map(tuple, geometry))
+        plan = self._plan((name, *map(_key, operands), geometry), self._plan_pool, name, image, windows, placed, geometry)
+        self.runtime.launch(plan.kernel, plan.size, plan.structs[0], [x.buffer.memory for x in operands])
+
+    def _plan_pool(self, name, image, windows, placed, geometry):
+        """A plan of kernels/pool.cl; `placed` are out, the other values, and the index."""
+        runtime, out = self.runtime, placed[0]
+        self._check_dtype(name, out.dtype)
+        group = min(runtime.params.map_group, 64)
+        window, stride, padding, dilation = geometry
+        index, wide = kernel_index(out.size + group, *padding, *(
+            n * s for n, s in zip(windows.shape[1:4], stride)), *(n * d for n, d in zip(window, dilation)), math.prod(window),
+            *(n for x in placed for n in (*x.strides, layout.reach(x.shape, x.strides, x.offset))))
+        double = out.dtype == np.float64 or (runtime.has_double and runtime.params.double_sums)
+        built = runtime.kernel(name, "pool.cl", (group,), T=C_TYPES[out.dtype.name], A="double" if double else "float",
+                               **index, **{name.upper(): 1}, **({"C_LAST": 1} if out.strides[4] == 1 else {}))
+        fields = struct(wide, out.size, out.shape[0], out.shape[4], image.shape[1:4], windows.shape[1:4], *geometry,
+                        [(x.offset, x.strides) for x in placed])
+        return Plan(built, (round_up(out.size, group),), [fields])
+
     # --- indexing
 
     def take(self, out, x, indices):
