@@ -29,7 +29,7 @@ cdef enum:
     SLAB = 256                  # columns of B in work at once
     BLOCK_PANELS = 8            # A panels of one block
     WEIGHT_COLUMNS = 384        # columns (tap, channel) of one task of the weight gradient
-    WEIGHT_PIXELS = 256         # pixels packed at once there
+    WEIGHT_PIXELS = 128         # pixels packed at once there
     WEIGHT_TASKS = 8            # tasks that the weight gradient wants, whatever the threads
     PIXELS_PER_GROUP = 1024     # pixels that are worth a partial sum of their own
 
@@ -112,6 +112,8 @@ cdef int64_t list_runs(fc_run *runs, const fc_image *im, const int64_t *taps, co
                             runs[n].first = first
                             runs[n].length = (piece + 1) * length // pieces - first
                             runs[n].tap = (i * taps[1] + j) * taps[2] + t
+                            runs[n].offset = (runs[n].d * im.stride[1] + runs[n].h * im.stride[2]
+                                              + runs[n].w * im.stride[3] + first * im.stride[4])
                             runs[n].k = k + first
                         n += 1
                     k += length
@@ -149,20 +151,22 @@ cdef Buffer make_runs(Product *p, const int64_t *dilation, int merge, int64_t lo
 
 # --- packing B -------------------------------------------------------------------------------
 
-cdef void pack_b_run(const Product *p, char *packed, const char *w, const fc_run *run, int64_t column,
-                     int64_t columns) noexcept nogil:
-    """One run of one panel; a merged run tap by tap, unless w's taps lie in steps of a channel."""
+cdef void pack_b_task(const Product *p, int64_t task) noexcept nogil:
+    """One run of one group's B over the slab; a merged run tap by tap, unless w's taps lie in channel steps."""
+    cdef const fc_run *run = &p.runs[task % p.n_runs]
+    cdef const char *w = group_start(p, 1, task // p.n_runs) + p.column * p.w_stride[4] * p.itemsize
+    cdef char *packed = p.packed_b + task // p.n_runs * p.packed_group
     cdef int64_t c = p.image.size[4], e = run.first, end = run.first + run.length, n, tap
-    cdef int64_t kw = p.taps[2], kh = p.taps[1]
+    cdef int64_t kw = p.taps[2], kh = p.taps[1], nr = p.kernel.tile_columns
     cdef int merged = p.w_stride[2] == c * p.w_stride[3]
     while e < end:
         tap = run.tap + e // c
         n = end - e if merged else min(end, (e // c + 1) * c) - e
         p.kernel.pack_b(
-            packed + (run.k + e - run.first) * p.kernel.tile_columns * p.itemsize,
+            packed + (run.k + e - run.first) * nr * p.itemsize, p.k * nr,
             w + (tap // (kw * kh) * p.w_stride[0] + tap // kw % kh * p.w_stride[1] + tap % kw * p.w_stride[2]
-                 + e % c * p.w_stride[3] + column * p.w_stride[4]) * p.itemsize,
-            n, p.w_stride[3], columns, p.w_stride[4])
+                 + e % c * p.w_stride[3]) * p.itemsize,
+            n, p.w_stride[3], p.slab, p.w_stride[4])
         e += n
 
 
@@ -170,17 +174,6 @@ cdef char *group_start(const Product *p, int operand, int64_t group) noexcept no
     cdef int64_t index[MAX_DIMS]
     unravel(&p.groups, group, index)
     return p.groups.data[operand] + locate(&p.groups, operand, index)
-
-
-cdef void pack_b_task(const Product *p, int64_t task) noexcept nogil:
-    """All runs of one group's panel of the slab."""
-    cdef int64_t nr = p.kernel.tile_columns
-    cdef int64_t panels = (p.slab + nr - 1) // nr, panel = task % panels, run
-    cdef int64_t column = p.column + panel * nr
-    cdef char *packed = p.packed_b + task // panels * p.packed_group + panel * p.k * nr * p.itemsize
-    cdef const char *w = group_start(p, 1, task // panels)
-    for run in range(p.n_runs):
-        pack_b_run(p, packed, w, &p.runs[run], column, min(nr, p.columns - column))
 
 
 # --- one block of C --------------------------------------------------------------------------
@@ -248,7 +241,7 @@ cdef int multiply(Product *p) except -1:
     cdef int64_t nr = kernel.tile_columns, mr = kernel.tile_rows, groups = p.groups.size
     cdef int64_t slab = round_up(min(p.columns, <int64_t>SLAB), nr)
     cdef int threads = threads_for(groups * p.pixels * round_up(p.columns, kernel.lanes) * p.k // 8)
-    cdef int64_t task, tasks, panel_tasks
+    cdef int64_t task, tasks, packs = groups * p.n_runs
     cdef Buffer packed, workspace
     p.panels = (p.pixels + mr - 1) // mr
     p.blocks = (p.panels + BLOCK_PANELS - 1) // BLOCK_PANELS
@@ -267,15 +260,14 @@ cdef int multiply(Product *p) except -1:
     p.column = 0
     while p.column < p.columns:
         p.slab = min(slab, p.columns - p.column)
-        panel_tasks = groups * ((p.slab + nr - 1) // nr)
         with nogil:
             if threads == 1:
-                for task in range(panel_tasks):
+                for task in range(packs):
                     pack_b_task(p, task)
                 for task in range(tasks):
                     compute_block(p, task // p.blocks, task % p.blocks, p.workspace)
             else:
-                for task in prange(panel_tasks, num_threads=threads, schedule="static"):
+                for task in prange(packs, num_threads=threads, schedule="static"):
                     pack_b_task(p, task)
                 for task in prange(tasks, num_threads=threads, schedule="dynamic"):
                     compute_block(p, task // p.blocks, task % p.blocks, p.workspace + threadid() * p.thread_bytes)
@@ -521,6 +513,7 @@ cdef void weight_task(const WeightGradient *t, int64_t task, char *workspace) no
             row = panel * t.rows // t.panels
             rows = (panel + 1) * t.rows // t.panels - row
             channels.first = row
+            channels.offset = row * t.g.stride[4]
             channels.length = rows
             if t.by_columns:
                 kernel.pack_rows(workspace, kernel.tile_rows, &g, pixel, n, &channels, 1)

@@ -31,7 +31,7 @@ cdef extern from "kernels/isa.h" nogil:
         int64_t origin[3]
 
     ctypedef struct fc_run:
-        int64_t d, h, w, taps, first, length, tap, k
+        int64_t d, h, w, taps, first, length, tap, offset, k
 
     ctypedef struct fc_gemm:
         int tile_rows, tile_columns, lanes
@@ -43,8 +43,10 @@ cdef extern from "kernels/isa.h" nogil:
                           const fc_run *runs, int64_t n_runs) noexcept nogil
         void (*pack_columns)(void *dst, int64_t dst_stride, const fc_image *image, int64_t pixel, int64_t rows,
                              const fc_run *runs, int64_t n_runs) noexcept nogil
-        void (*pack_b)(void *dst, const void *b, int64_t k, int64_t k_stride, int64_t columns,
+        void (*pack_b)(void *dst, int64_t dst_panel, const void *b, int64_t k, int64_t k_stride, int64_t columns,
                        int64_t column_stride) noexcept nogil
+        void (*transpose)(void *dst, int64_t dst_stride, const void *src, int64_t src_stride, int64_t rows,
+                          int64_t columns) noexcept nogil
         void (*copy_block)(void *dst, int64_t dst_row, int64_t dst_column, const void *src, int64_t src_row,
                            int64_t src_column, int64_t rows, int64_t columns) noexcept nogil
         void (*store)(void *out, int64_t out_row, int64_t out_column, const void *c, int64_t c_stride,

@@ -72,6 +72,59 @@ static void FC(panel)(int rows, int by_rows, const void *a, int64_t a_stride, co
                     (T *)c + j, c_stride, k, accumulate);
 }
 
+/* --- transposing: LANES x LANES elements; log2(LANES) rounds of a perfect shuffle ---------------- */
+
+#if FC_VECTOR_BYTES == 64
+#define FC_LOW_f32 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
+#define FC_HIGH_f32 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
+#define FC_LOW_f64 0, 8, 1, 9, 2, 10, 3, 11
+#define FC_HIGH_f64 4, 12, 5, 13, 6, 14, 7, 15
+#elif FC_VECTOR_BYTES == 32
+#define FC_LOW_f32 0, 8, 1, 9, 2, 10, 3, 11
+#define FC_HIGH_f32 4, 12, 5, 13, 6, 14, 7, 15
+#define FC_LOW_f64 0, 4, 1, 5
+#define FC_HIGH_f64 2, 6, 3, 7
+#else
+#define FC_LOW_f32 0, 4, 1, 5
+#define FC_HIGH_f32 2, 6, 3, 7
+#define FC_LOW_f64 0, 2
+#define FC_HIGH_f64 1, 3
+#endif
+
+/* dst[i * dst_stride + j] = src[j * src_stride + i] */
+FC_INLINE void FC(transpose)(T *dst, int64_t dst_stride, const T *src, int64_t src_stride) {
+    VEC row[LANES], next[LANES];
+    FC_UNROLL for (int i = 0; i < (int)LANES; i++)
+        row[i] = LOAD(src + i * src_stride);
+    FC_UNROLL for (int round = 1; round < (int)LANES; round *= 2) {
+        FC_UNROLL for (int i = 0; i < (int)LANES / 2; i++) {
+            next[2 * i] = __builtin_shufflevector(row[i], row[i + LANES / 2], FC_CAT(FC_LOW, SUFFIX));
+            next[2 * i + 1] = __builtin_shufflevector(row[i], row[i + LANES / 2], FC_CAT(FC_HIGH, SUFFIX));
+        }
+        FC_UNROLL for (int i = 0; i < (int)LANES; i++)
+            row[i] = next[i];
+    }
+    FC_UNROLL for (int i = 0; i < (int)LANES; i++)
+        STORE(dst + i * dst_stride, row[i]);
+}
+
+/* The same over rows x columns of dst, whole tiles and edges. */
+static void FC(transpose_block)(void *dst, int64_t dst_stride, const void *src, int64_t src_stride, int64_t rows,
+                                int64_t columns) {
+    T *d = dst;
+    const T *s = src;
+    for (int64_t i = 0; i < rows; i += LANES)
+        for (int64_t j = 0; j < columns; j += LANES) {
+            if (i + LANES <= rows && j + LANES <= columns) {
+                FC(transpose)(d + i * dst_stride + j, dst_stride, s + j * src_stride + i, src_stride);
+                continue;
+            }
+            for (int64_t a = i; a < rows && a < i + LANES; a++)
+                for (int64_t b = j; b < columns && b < j + LANES; b++)
+                    d[a * dst_stride + b] = s[b * src_stride + a];
+        }
+}
+
 /* --- packing: copies of whole vectors, left to right; what one spills the next overwrites ------ */
 
 FC_INLINE void FC(copy_run)(T *dst, const T *src, int64_t n) {
@@ -122,16 +175,64 @@ FC_INLINE void FC(advance)(const fc_image *im, int64_t at[4]) {
     at[0]++;
 }
 
+/* Runs of one length, V vectors each, from a patch that lies inside the image. */
+FC_INLINE void FC(copy_runs)(const int vectors, T *row, const T *x, const fc_run *runs, int64_t n_runs,
+                             int64_t length) {
+    for (const fc_run *run = runs; run < runs + n_runs; run++, row += length)
+        FC_UNROLL for (int v = 0; v < vectors; v++)
+            STORE(row + v * LANES, LOAD(x + run->offset + v * LANES));
+}
+
+static void FC(copy_patch)(T *row, const T *x, const fc_run *runs, int64_t n_runs, int64_t length) {
+    switch (length > 0 ? (length + LANES - 1) / LANES : 0) {
+    case 1: FC(copy_runs)(1, row, x, runs, n_runs, length); return;
+    case 2: FC(copy_runs)(2, row, x, runs, n_runs, length); return;
+    case 3: FC(copy_runs)(3, row, x, runs, n_runs, length); return;
+    case 4: FC(copy_runs)(4, row, x, runs, n_runs, length); return;
+    case 6: FC(copy_runs)(6, row, x, runs, n_runs, length); return;
+    case 8: FC(copy_runs)(8, row, x, runs, n_runs, length); return;
+    case 12: FC(copy_runs)(12, row, x, runs, n_runs, length); return;
+    }
+    for (const fc_run *run = runs; run < runs + n_runs; row += run->length, run++)
+        FC(copy_run)(row, x + run->offset, run->length);
+}
+
+/* What the runs of a call reach, relative to a pixel: their bounding box, and their common length. */
+typedef struct {
+    int64_t d0, d1, h0, h1, w0, w1, length;
+} FC(reach);
+
+FC_INLINE FC(reach) FC(reach_of)(const fc_run *runs, int64_t n_runs) {
+    FC(reach) e = {runs->d, runs->d, runs->h, runs->h, runs->w, runs->w, runs->length};
+    for (const fc_run *run = runs; run < runs + n_runs; run++) {
+        const int64_t w1 = run->w + run->taps - 1;
+        e.d1 = run->d > e.d1 ? run->d : e.d1;           /* runs come in the order of d, then h */
+        e.h0 = run->h < e.h0 ? run->h : e.h0;
+        e.h1 = run->h > e.h1 ? run->h : e.h1;
+        e.w0 = run->w < e.w0 ? run->w : e.w0;
+        e.w1 = w1 > e.w1 ? w1 : e.w1;
+        e.length = run->length == e.length ? e.length : -1;
+    }
+    return e;
+}
+
 static void FC(pack_rows)(void *dst, int64_t dst_stride, const fc_image *im, int64_t pixel, int64_t rows,
                           const fc_run *runs, int64_t n_runs) {
     int64_t at[4];
     FC(decode)(im, pixel, at);
+    const FC(reach) e = FC(reach_of)(runs, n_runs);
     for (int64_t r = 0; r < rows; r++, FC(advance)(im, at)) {
         T *row = (T *)dst + r * dst_stride;
         const int64_t d0 = at[1] * im->step[0] + im->origin[0];
         const int64_t h0 = at[2] * im->step[1] + im->origin[1];
         const int64_t w0 = at[3] * im->step[2] + im->origin[2];
-        const T *x = (const T *)im->x + at[0] * im->stride[0];
+        const T *x = (const T *)im->x + at[0] * im->stride[0] + d0 * im->stride[1] + h0 * im->stride[2]
+                     + w0 * im->stride[3];
+        if (im->stride[4] == 1 && d0 + e.d0 >= 0 && d0 + e.d1 < im->size[1] && h0 + e.h0 >= 0
+            && h0 + e.h1 < im->size[2] && w0 + e.w0 >= 0 && w0 + e.w1 < im->size[3]) {
+            FC(copy_patch)(row, x, runs, n_runs, e.length);
+            continue;
+        }
         for (const fc_run *run = runs; run < runs + n_runs; run++) {
             const int64_t d = d0 + run->d, h = h0 + run->h, w = w0 + run->w;
             if (d < 0 || d >= im->size[1] || h < 0 || h >= im->size[2]) {
@@ -139,7 +240,7 @@ static void FC(pack_rows)(void *dst, int64_t dst_stride, const fc_image *im, int
             } else {
                 const int64_t lo = w < 0 ? -w : 0;
                 const int64_t hi = w + run->taps > im->size[3] ? im->size[3] - w : run->taps;
-                FC(pack_run)(row, im, run, x + d * im->stride[1] + h * im->stride[2] + w * im->stride[3], lo, hi);
+                FC(pack_run)(row, im, run, x + run->offset - run->first * im->stride[4], lo, hi);
             }
             row += run->length;
         }
@@ -189,24 +290,38 @@ static void FC(pack_columns)(void *dst, int64_t dst_stride, const fc_image *im, 
     }
 }
 
-static void FC(pack_b)(void *dst, const void *b, int64_t k, int64_t k_stride, int64_t columns, int64_t column_stride) {
-    T *d = dst;
-    const T *s = b;
-    if (column_stride == 1 && columns == NR) {
-        for (int64_t p = 0; p < k; p++) {
-            STORE(d + p * NR, LOAD(s + p * k_stride));
-            STORE(d + p * NR + LANES, LOAD(s + p * k_stride + LANES));
+/* Rows of B for `columns` outputs, cut into panels of NR with zeros beyond the last. */
+static void FC(pack_b)(void *dst, int64_t dst_panel, const void *b, int64_t k, int64_t k_stride, int64_t columns,
+                       int64_t column_stride) {
+    const int64_t whole = columns / NR * NR;
+    int64_t p = 0;
+    if (column_stride == 1) {
+        for (; p < k; p++) {
+            const T *s = (const T *)b + p * k_stride;
+            T *d = (T *)dst + p * NR;
+            for (int64_t j = 0; j < whole; j += NR, d += dst_panel) {
+                STORE(d, LOAD(s + j));
+                STORE(d + LANES, LOAD(s + j + LANES));
+            }
+            if (whole < columns)
+                for (int64_t j = 0; j < NR; j++)
+                    d[j] = whole + j < columns ? s[whole + j] : 0;
         }
         return;
     }
-    for (int64_t p0 = 0; p0 < k; p0 += 32) {            /* blocks of K, for strides that jump between columns */
-        const int64_t p1 = p0 + 32 < k ? p0 + 32 : k;
-        for (int64_t j = 0; j < columns; j++)
-            for (int64_t p = p0; p < p1; p++)
-                d[p * NR + j] = s[p * k_stride + j * column_stride];
-        for (int64_t p = p0; p < p1; p++)
-            for (int64_t j = columns; j < NR; j++)
-                d[p * NR + j] = 0;
+    for (int64_t j0 = 0; j0 < columns; j0 += LANES) {
+        T *d = (T *)dst + j0 / NR * dst_panel + j0 % NR;
+        const T *s = (const T *)b + j0 * column_stride;
+        p = 0;
+        if (k_stride == 1 && columns - j0 >= LANES)
+            for (; p + LANES <= k; p += LANES)
+                FC(transpose)(d + p * NR, NR, s + p, column_stride);
+        for (; p < k; p++)
+            for (int64_t j = 0; j < LANES; j++)
+                d[p * NR + j] = j0 + j < columns ? s[p * k_stride + j * column_stride] : 0;
+        if (columns - j0 <= LANES && j0 % NR == 0)
+            for (p = 0; p < k; p++)
+                STORE(d + p * NR + LANES, (VEC){0});
     }
 }
 
@@ -220,12 +335,13 @@ static void FC(copy_block)(void *dst, int64_t dst_row, int64_t dst_column, const
                 d[i * dst_row + j] = s[i * src_row + j];
         return;
     }
-    for (int64_t j0 = 0; j0 < columns; j0 += 16) {
-        const int64_t j1 = j0 + 16 < columns ? j0 + 16 : columns;
-        for (int64_t i = 0; i < rows; i++)
-            for (int64_t j = j0; j < j1; j++)
-                d[i * dst_row + j * dst_column] = s[i * src_row + j * src_column];
+    if (dst_column == 1 && src_row == 1) {
+        FC(transpose_block)(dst, dst_row, src, src_column, rows, columns);
+        return;
     }
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t j = 0; j < columns; j++)
+            d[i * dst_row + j * dst_column] = s[i * src_row + j * src_column];
 }
 
 static void FC(store)(void *out, int64_t out_row, int64_t out_column, const void *c, int64_t c_stride,
@@ -241,6 +357,13 @@ static void FC(store)(void *out, int64_t out_row, int64_t out_column, const void
                 FC_SIMD for (int64_t j = 0; j < columns; j++)
                     y[r * out_row + j] = s[r * c_stride + j];
         }
+        return;
+    }
+    if (out_row == 1) {                         /* pixels side by side: NCHW */
+        FC(transpose_block)(y, out_column, s, c_stride, columns, rows);
+        for (int64_t j = 0; bias && j < columns; j++)
+            FC_SIMD for (int64_t r = 0; r < rows; r++)
+                y[r + j * out_column] += t[j * bias_stride];
         return;
     }
     for (int64_t j = 0; j < columns; j++) {

@@ -55,6 +55,7 @@ typedef struct {
     int64_t d, h, w, taps;
     int64_t first, length;
     int64_t tap;            /* which tap of the kernel (flat index) the first of `taps` is */
+    int64_t offset;         /* of its first element in x, from the pixel's */
     int64_t k;              /* where the stretch starts in the packed contraction axis */
 } fc_run;
 
@@ -74,11 +75,15 @@ typedef struct {
     /* The same as columns: dst[k * dst_stride + r]. */
     void (*pack_columns)(void *dst, int64_t dst_stride, const fc_image *image, int64_t pixel, int64_t rows,
                          const fc_run *runs, int64_t n_runs);
-    /* One run of B for `columns` <= tile_columns outputs: dst[k * tile_columns + j], zeros beyond. */
-    void (*pack_b)(void *dst, const void *b, int64_t k, int64_t k_stride, int64_t columns, int64_t column_stride);
+    /* Rows of B in panels of tile_columns, dst_panel apart, with zeros beyond the last column. */
+    void (*pack_b)(void *dst, int64_t dst_panel, const void *b, int64_t k, int64_t k_stride, int64_t columns,
+                   int64_t column_stride);
     /* dst[i * dst_row + j * dst_column] = src[...] over rows x columns. */
     void (*copy_block)(void *dst, int64_t dst_row, int64_t dst_column, const void *src, int64_t src_row,
                        int64_t src_column, int64_t rows, int64_t columns);
+    /* dst[i * dst_stride + j] = src[j * src_stride + i] over rows x columns of dst. */
+    void (*transpose)(void *dst, int64_t dst_stride, const void *src, int64_t src_stride, int64_t rows,
+                      int64_t columns);
     /* One stretch of C to the output: out[r * out_row + j * out_column] = c[r * c_stride + j] + bias. */
     void (*store)(void *out, int64_t out_row, int64_t out_column, const void *c, int64_t c_stride,
                   int64_t rows, int64_t columns, const void *bias, int64_t bias_stride);
