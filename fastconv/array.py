@@ -557,12 +557,12 @@ class Array:
         kept = tuple(1 if d in axes else size for d, size in enumerate(self.shape))
         if not axes:
             return self.astype(self.dtype)
+        if name in ("max", "min") and any(self.shape[a] == 0 for a in axes):
+            raise ValueError(f"{name} over axes {axes} of an empty array of shape {self.shape}")
         out = empty(kept, self.dtype, self.device)
         if out.size and self.size:
             self.device.reduce(name, out, self, axes)
         elif out.size:
-            if name in ("max", "min"):
-                raise ValueError(f"{name} over axes {axes} of an empty array of shape {self.shape}")
             out._fill(0 if name == "sum" else 1)
         return out if keepdims else out.squeeze(axes)
 

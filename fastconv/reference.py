@@ -160,7 +160,8 @@ def reduce(name, out, x, axes):
     """
     f = {"sum": np.sum, "prod": np.prod, "max": np.max, "min": np.min}[name]
     wide = {"dtype": _wide(x.dtype)} if name in ("sum", "prod") else {}
-    view(out)[...] = f(view(x), axis=axes, keepdims=True, **wide)
+    with np.errstate(all="ignore"):
+        view(out)[...] = f(view(x), axis=axes, keepdims=True, **wide)
 
 
 def arg_reduce(name, out, x, axis):
