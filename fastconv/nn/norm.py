@@ -8,7 +8,8 @@ class _BatchNorm(Module):
     """Batch normalisation over all axes but the channels (axis 1), with running statistics for eval.
 
     weight, bias (num_features,); running_mean, running_var, num_batches_tracked are buffers. In
-    training the running statistics move by `momentum` towards the batch's (variance unbiased).
+    training the running statistics move by `momentum` towards the batch's (variance unbiased);
+    momentum=None keeps the plain average over all batches.
     """
 
     ranks = ()
@@ -28,8 +29,10 @@ class _BatchNorm(Module):
         if x.ndim not in self.ranks:
             raise ValueError(f"{type(self).__name__} of shape {x.shape}: needs {' or '.join(map(str, self.ranks))} dimensions")
         by_batch = self.training or self.running_mean is None
-        y = ops.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, by_batch, self.momentum,
-                           self.eps)
+        momentum = self.momentum
+        if momentum is None:
+            momentum = 1 / (int(self.num_batches_tracked) + 1) if self.num_batches_tracked is not None else 0.0
+        y = ops.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, by_batch, momentum, self.eps)
         if self.training and self.num_batches_tracked is not None:
             self.num_batches_tracked += 1
         return y
