@@ -2,6 +2,7 @@
 
 FASTCONV_EXAMPLES=20 draws 20 times as many random examples, new ones at every run.
 """
+import inspect
 import math
 import os
 from dataclasses import dataclass
@@ -25,7 +26,8 @@ torch.set_num_threads(1)
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 
 EXAMPLES = float(os.environ.get("FASTCONV_EXAMPLES") or 1)
-ALGORITHMS = ("auto", "implicit_gemm", "im2col", "filter2row")
+# name -> whether small integers come out bit for bit
+ALGORITHMS = {"auto": True, **{a["name"]: a["exact"] for a in fc.ops.conv_algorithms((1, 1, 1, 1), (1, 1, 1, 1))}}
 LAYOUTS = {1: ("NLC", "NCL"), 2: ("NHWC", "NCHW"), 3: ("NDHWC", "NCDHW")}
 
 
@@ -221,6 +223,7 @@ def check_conv(case, device, dtype, integers, transposed=False):
     ty.backward(torch.tensor(g.astype(np.float64)))
     expected = [channels_last(ty.detach().numpy(), case), channels_last(tx.grad.numpy(), case),
                 weights_last(tw.grad.numpy(), case)] + ([tb.grad.numpy()] if b is not None else [])
+    norms = [np.linalg.norm(a) * np.linalg.norm(b) for a, b in ((x, w), (g, w), (x, g))]
     taps, pixels = math.prod(case.kernel), math.prod(ty.shape[2:])
     lengths = [taps * case.c_in // case.groups, taps * case.c_out // case.groups, case.batch * pixels,
                case.batch * pixels]
@@ -231,12 +234,17 @@ def check_conv(case, device, dtype, integers, transposed=False):
     bt = None if b is None else fc.Tensor(b, device=device, requires_grad=True)
     function = getattr(fc.ops, f"conv_transpose{case.dims}d" if transposed else f"conv{case.dims}d")
     more = {"output_padding": case.output_padding} if transposed else {}
-    for algorithm in ALGORITHMS:
+    for algorithm, exact in ALGORITHMS.items():
         y = function(xt, wt, bt, stride=case.stride, padding=case.padding, dilation=case.dilation,
                      groups=case.groups, layout=case.layout, algorithm=algorithm, **more)
         grads = fc.autograd.grad(y, [t for t in (xt, wt, bt) if t is not None], fc.Tensor(views[2]))
-        for what, got, want, length in zip(("y", "dx", "dw", "db"), (y, *grads), expected, lengths):
-            if integers:
+        for what, got, want, length, norm in zip(("y", "dx", "dw", "db"), (y, *grads), expected, lengths, norms + [0]):
+            if not exact and norm:
+                # Transforms spread their rounding errors: they are small beside the norms, not beside each value.
+                assert got.dtype == dtype and got.shape == want.shape
+                np.testing.assert_allclose(got.numpy(), want, 0, 8 * np.finfo(dtype).eps * norm,
+                                           err_msg=f"{what} of {algorithm}")
+            elif integers:
                 assert got.dtype == dtype
                 np.testing.assert_array_equal(got.numpy(), want.astype(dtype), f"{what} of {algorithm}")
             else:
@@ -319,9 +327,9 @@ def test_conv_of_an_empty_batch(device, algorithm, layout):
     np.testing.assert_array_equal(b.grad.numpy(), 0)
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("algorithm", [name for name, exact in ALGORITHMS.items() if exact])
 @given(data=st.data())
-@examples(6)
+@examples(5)
 def test_conv_second_order(algorithm, data):
     """Float64 on the reference device: the gradients' gradients by central differences."""
     dims = data.draw(st.sampled_from((1, 2)))
@@ -400,6 +408,8 @@ LAYERS = {
     "Tanh": (lambda nn: nn.Tanh(), (5, 7)),
     "Sigmoid": (lambda nn: nn.Sigmoid(), (5, 7)),
     "SiLU": (lambda nn: nn.SiLU(), (5, 7)),
+    "GELU": (lambda nn: nn.GELU(), (5, 7)),
+    "GELU-tanh": (lambda nn: nn.GELU(approximate="tanh"), (5, 7)),
     "Flatten": (lambda nn: nn.Flatten(), (3, 4, 2, 5)),
     "BatchNorm1d-eval": (lambda nn: nn.BatchNorm1d(6).eval(), (5, 6)),
     "BatchNorm2d-eval": (lambda nn: nn.BatchNorm2d(6).eval(), (3, 6, 4, 2)),
@@ -439,7 +449,7 @@ class _On:
 
     def __getattr__(self, name):
         cls = getattr(fc.nn, name)
-        if name in ("Sequential", "ReLU", "Tanh", "Sigmoid", "SiLU", "Flatten"):
+        if not hasattr(cls, "__init__") or "device" not in inspect.signature(cls).parameters:
             return cls
         return lambda *args, **kwargs: cls(*args, device=self.device, dtype=self.dtype, **kwargs)
 
@@ -473,9 +483,9 @@ def test_layers(device, name, dtype):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("kwargs", [{}, {"momentum": 0.4, "eps": 1e-2}, {"affine": False},
+@pytest.mark.parametrize("kwargs", [{}, {"momentum": 0.4, "eps": 1e-2}, {"momentum": None}, {"affine": False},
                                     {"track_running_stats": False}],
-                         ids=["default", "momentum", "plain", "untracked"])
+                         ids=["default", "momentum", "cumulative", "plain", "untracked"])
 @pytest.mark.parametrize("kind, shape", [("BatchNorm1d", (6, 5)), ("BatchNorm1d", (4, 5, 7)),
                                          ("BatchNorm2d", (3, 5, 4, 2)), ("BatchNorm3d", (2, 5, 2, 3, 2))])
 def test_batch_norm_over_steps(device, kind, shape, kwargs, dtype):
@@ -493,6 +503,44 @@ def test_batch_norm_over_steps(device, kind, shape, kwargs, dtype):
                 assert_close(got, t.numpy(), dtype, 50, name)
             else:
                 assert got == t.numpy()
+
+
+@given(data=st.data(), kind=st.sampled_from(("MaxPool", "AvgPool", "AdaptiveAvgPool")),
+       dims=st.sampled_from((1, 2, 2, 3)), dtype=st.sampled_from(("float32", "float64")), seed=st.integers(0, 999))
+@examples(40)
+def test_pooling(device, data, kind, dims, dtype, seed):
+    """Windows that overlap, leave gaps, hang over the edge; ties in max go to the first."""
+    need(device, dtype)
+    pick = lambda low, high: tuple(data.draw(st.integers(low, high)) for _ in range(dims))  # noqa: E731
+    if kind == "AdaptiveAvgPool":
+        args, kwargs, size = (pick(1, 5),), {}, pick(1, 9)
+    else:
+        kernel = pick(1, 4)
+        padding = tuple(data.draw(st.integers(0, k // 2)) for k in kernel)
+        kwargs = {"stride": data.draw(st.none() | st.just(pick(1, 3))), "padding": padding,
+                  "ceil_mode": data.draw(st.booleans())}
+        dilation = (1,) * dims
+        if kind == "MaxPool":
+            kwargs["dilation"] = dilation = pick(1, 2)
+        else:
+            kwargs["count_include_pad"] = data.draw(st.booleans())
+        args = (kernel,)
+        # avg_pool3d of torch wants the kernel no larger than the image without its padding; and its max_pool
+        # writes out of bounds when a dilated window holds only padding, so no image is smaller than the dilation.
+        size = tuple(max(d, d * (k - 1) + 1 - (2 * p if dims < 3 else 0)) + e
+                     for k, p, d, e in zip(kernel, padding, dilation, pick(0, 5 if dims < 3 else 2)))
+    rng = np.random.default_rng(seed)
+    x = rng.integers(-4, 5, (2, data.draw(st.sampled_from((1, 3, 16))), *size)).astype(dtype)
+    compare(device, dtype, getattr(fc.nn, f"{kind}{dims}d")(*args, **kwargs),
+            getattr(torch.nn, f"{kind}{dims}d")(*args, **kwargs), [x], rng, length=64)
+
+
+def test_max_pool_windows_that_hold_only_padding(device):
+    x = fc.init.ones(2, 3, 1, 1, device=device, requires_grad=True)
+    y = fc.ops.max_pool2d(x, (1, 2), padding=(0, 1), dilation=2)
+    np.testing.assert_array_equal(y.numpy(), -np.inf)
+    y.backward(fc.init.ones(*y.shape, device=device))
+    np.testing.assert_array_equal(x.grad.numpy(), 0)
 
 
 def test_batch_norm_keeps_a_large_mean(device):
