@@ -9,6 +9,7 @@ import pytest
 
 import fastconv as fc
 from fastconv import cl
+from fastconv.cl import layout, params
 from fastconv.device import Device
 
 array_module = importlib.import_module("fastconv.array")
@@ -113,12 +114,17 @@ def test_reductions_split_into_parts(device, shape, axes, permuted):
         np.testing.assert_array_equal(getattr(x, name)(axis=axes).numpy(), getattr(y, name)(axis=axes).numpy())
 
 
-def test_compensated_sums_without_float64(device, monkeypatch):
-    """The way devices without float64 take: compensated pairs of float32."""
+def tuned(device, **changes):
+    """The device again, opened with other tunables."""
     implementation = type(device.implementation)(0, device.implementation.cl_device)
-    runtime = implementation.runtime
-    monkeypatch.setattr(runtime, "params", dataclasses.replace(runtime.params, double_sums=False))
-    other = Device(implementation)
+    base = changes.pop("base", implementation.runtime.params)
+    implementation.runtime.params = dataclasses.replace(base, **changes)
+    return Device(implementation)
+
+
+def test_compensated_sums_without_float64(device):
+    """The way devices without float64 take: compensated pairs of float32."""
+    other = tuned(device, double_sums=False)
     values = np.random.default_rng(0).standard_normal((1000, 333)).astype(np.float32) + 1000
     x = fc.array(values, device=other)
     for axes in ((0,), (1,), (0, 1)):
@@ -130,6 +136,36 @@ def test_compensated_sums_without_float64(device, monkeypatch):
         np.testing.assert_allclose(var.numpy(), values.var(axis=axes, keepdims=True, dtype=np.float64), rtol=1e-4)
     assert np.isinf(fc.array(np.full(5000, np.inf, np.float32), device=other).sum().numpy())
     assert np.isnan(fc.array(np.full(5000, np.nan, np.float32), device=other).sum().numpy())
+
+
+@pytest.mark.parametrize("base", [params.GPU, params.CPU, params.SMALL], ids=["gpu", "cpu", "small"])
+@pytest.mark.parametrize("wide", [False, True], ids=["32-bit", "64-bit"])
+def test_the_tunables_of_other_devices(device, base, wide, monkeypatch):
+    """Lanes, tiles, groups and splits of every class of device, and both index widths, give the same sums."""
+    if wide:
+        monkeypatch.setattr(layout, "fits_32", lambda *numbers: False)
+    if not base.valid(device.implementation.cl_device):
+        pytest.skip("groups too large for this device")
+    other = tuned(device, base=base, reduce_least=8, grad_least=8, cache_bytes=2048)
+    rng = np.random.default_rng(0)
+    values = rng.integers(-4, 5, (6, 300, 5)).astype(np.float32)
+    expected, x = both(other, values)
+    for view in (lambda a: a, lambda a: a.permute(2, 0, 1).flip(1)):
+        for axis in ((0,), (1,), (2,), (0, 2), (0, 1, 2)):
+            np.testing.assert_array_equal(view(x).sum(axis).numpy(), view(expected).sum(axis).numpy())
+            np.testing.assert_array_equal(view(x).max(axis).numpy(), view(expected).max(axis).numpy())
+        np.testing.assert_array_equal(view(x).argmax(1).numpy(), view(expected).argmax(1).numpy())
+    np.testing.assert_array_equal((x @ x.permute(0, 2, 1)).numpy(), (expected @ expected.permute(0, 2, 1)).numpy())
+    w, g, results = rng.integers(-4, 5, (1, 1, 3, 3, 5, 7)), rng.integers(-4, 5, (1, 6, 1, 15, 20, 7)), []
+    for where, image in ((fc.reference(), expected), (other, x)):
+        image = image.reshape(1, 6, 1, 15, 20, 5)
+        wa, ga = (fc.array(v.astype(np.float32), device=where) for v in (w, g))
+        out, dw = empty(ga.shape, device=where), empty(wa.shape, device=where)
+        where.conv(out, image, wa, None, (1, 1, 1), (0, 1, 1), (1, 1, 1))
+        where.conv_weight_grad(dw, image, ga, (1, 1, 1), (0, 1, 1), (1, 1, 1))
+        results.append((out.numpy(), dw.numpy()))
+    for want, got in zip(*results):
+        np.testing.assert_array_equal(got, want)
 
 
 @pytest.mark.parametrize("batch, channels, outs, size, kernel, stride, padding", [

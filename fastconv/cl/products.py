@@ -54,20 +54,16 @@ class Gemm:
                    *(reach(v.shape, [abs(s) for s in v.strides], v.offset) for v in (out, x, w))]
         index, wide = kernel_index(*numbers)
         common = {"T": C_TYPES[dtype.name], **index, "V": vector, "TM": tile_m, "TN": tile_n, "GN": group_n,
-                  "RD": len(rows), "GD": len(groups), "KD": len(k), "TAPS": len(taps), "FIRST_TAP": first_tap,
+                  "RD": len(rows), "GD": len(groups), "TAPS": len(taps), "FIRST_TAP": first_tap,
                   **({"ROWS_FIRST": 1} if params.rows_first else {})}
         self.packed_bytes = packed * dtype.itemsize
-        group = (min(params.map_group, 64),)
-        column = lambda dims, n: [d[n] for d in dims]      # noqa: E731
-        self.pack_struct = struct(wide, packed // vector, n_k, cols, blocks, column(k, 0), column(k, 1),
-                                  [1] * len(groups) if one_panel else column(groups, 0), column(groups, 3), w_col, w.offset)
-        # pack ignores what only gemm looks at, so give it fewer reasons to be built again
-        self.pack = runtime.kernel("pack", "gemm.cl", group, **{**common, "TM": 1, "RD": 1, "TAPS": 0, "FIRST_TAP": 0},
-                                   **({"COL_STEP_1": 1} if w_col == 1 else {}))
-        self.pack_size = (round_up(packed // vector, group[0]),)
+        self.pack_struct = struct(wide, packed // vector, n_k, cols, blocks, _column(k, 0), _column(k, 1),
+                                  [1] * len(groups) if one_panel else _column(groups, 0), _column(groups, 3), w_col, w.offset)
+        self.pack = _pack_kernel(runtime, common, panel, len(groups), w_col)
+        self.pack_size = (round_up(packed // vector, self.pack.local[0]),)
         local = (group_m, group_n, 1) if params.rows_first else (group_n, group_m, 1)
         self.kernel = runtime.kernel(
-            "gemm", "gemm.cl", local, **{**common, "KD": 1},
+            "gemm", "gemm.cl", local, **common,
             **({"C_STEP_1": 1} if c_step == 1 else {}), **({"OUT_STEP_1": 1} if out_col == 1 else {}),
             **({} if bias is None else {"HAS_BIAS": 1}))
         tiles = -(-n_rows // tile_m)
@@ -78,8 +74,8 @@ class Gemm:
         self.size = (*(items if params.rows_first else items[::-1]), n_groups * chunks)
         self.struct = struct(
             wide, n_rows, cols, channels, c_step, 0 if one_panel else blocks * n_k * panel, chunk, chunks,
-            column(rows, 0), column(rows, 1), column(rows, 2),
-            column(groups, 0), column(groups, 1), column(groups, 2), column(groups, 4),
+            _column(rows, 0), _column(rows, 1), _column(rows, 2),
+            _column(groups, 0), _column(groups, 1), _column(groups, 2), _column(groups, 4),
             x_offset, out.offset, 0 if bias is None else bias.offset, out_col, bias_col,
             *([[t[n] for t in taps] for n in range(6)] if taps else [0] * 6))
 
@@ -98,7 +94,7 @@ def matmul(runtime, out, a, b):
     rows = [(size, a_step, out_step) for size, a_step, out_step, b_step in leading if b_step == 0]
     rows.append((m, a.strides[-2], out.strides[-2]))
     groups = [(size, a_step, out_step, b_step, 0) for size, a_step, out_step, b_step in leading if b_step != 0]
-    return Gemm(runtime, out, a, b, None, _merged(groups), _merged(rows, True), [(k, b.strides[-2])], n, k,
+    return Gemm(runtime, out, a, b, None, _merged(groups), _merged(rows, True), _merged_k([(k, b.strides[-2])]), n, k,
                 a.strides[-1], b.strides[-1], out.strides[-1])
 
 
@@ -133,26 +129,34 @@ def conv(runtime, out, x, w, bias, stride, padding, dilation):
     else:
         rows = _merged([image, *space], True)
     k = [(kernel[d], w.strides[1 + d]) for d in axes] + [(channels, w.strides[4])]
-    shape, (steps,) = _merged_k(k)
+    k = _merged_k(k)
     taps = [(size[d], kernel[d], stride[d], padding[d], dilation[d], dilation[d] * x.strides[2 + d]) for d in axes]
     shift = -sum(padding[d] * x.strides[2 + d] for d in axes)
     group = [(groups, x.strides[0], out.strides[0], w.strides[0] if groups > 1 else 0, bias.strides[0] if bias is not None else 0)]
-    return Gemm(runtime, out, x, w, bias, group, rows, list(zip(shape, steps)), cols, channels, x.strides[5],
+    return Gemm(runtime, out, x, w, bias, group, rows, k, cols, channels, x.strides[5],
                 w.strides[5], out.strides[5], 0 if bias is None else bias.strides[1], taps, 0 if small else 1, shift)
 
 
 def _merged_k(k):
-    """Join k dimensions that lie in memory like one; their order stays."""
+    """The same k dimensions in the same order, joined where they lie in memory like one; four of them."""
     joined = []
     for size, step in k:
-        if size == 1:
-            continue
         if joined and joined[-1][1] == step * size:
             joined[-1] = (joined[-1][0] * size, step)
-        else:
+        elif size > 1:
             joined.append((size, step))
-    joined = joined or [(1, 0)]
-    return [j[0] for j in joined], [[j[1] for j in joined]]
+    return [(1, 0)] * (4 - len(joined)) + joined
+
+
+def _column(dims, n):
+    return [d[n] for d in dims]
+
+
+def _pack_kernel(runtime, common, panel, group_dims, col_step):
+    """`pack` for the panels of a product that is built with these defines."""
+    defines = {name: common[name] for name in ("T", "INDEX", "V")}
+    return runtime.kernel("pack", "pack.cl", (min(runtime.params.map_group, 64),), **defines, PANEL=panel, GD=group_dims,
+                          **({"COL_STEP_1": 1} if col_step == 1 else {}))
 
 
 class WeightGrad:
@@ -199,14 +203,11 @@ class WeightGrad:
         common = {"T": C_TYPES[dtype.name], **index, "V": vector, "TM": tile_m, "TN": tile_n, "GN": group_n,
                   **({"ROWS_FIRST": 1} if params.rows_first else {})}
         self.packed_bytes = packed * dtype.itemsize
-        group = (min(params.map_group, 64),)
-        k_shape, (k_steps,) = _merged_k([(n[0], n[2]) for n in (*lines, line)])
-        self.pack_struct = struct(wide, packed // vector, pixels, cols, blocks, k_shape, k_steps, [groups], [g.strides[0]],
+        k = _merged_k([(n[0], n[2]) for n in (*lines, line)])
+        self.pack_struct = struct(wide, packed // vector, pixels, cols, blocks, _column(k, 0), _column(k, 1), [groups], [g.strides[0]],
                                   g.strides[5], g.offset)
-        self.pack = runtime.kernel("pack", "gemm.cl", group, **{**common, "TM": 1, "RD": 1, "GD": 1, "KD": len(k_shape),
-                                                                "TAPS": 0, "FIRST_TAP": 0},
-                                   **({"COL_STEP_1": 1} if g.strides[5] == 1 else {}))
-        self.pack_size = (round_up(packed // vector, group[0]),)
+        self.pack = _pack_kernel(runtime, common, panel, 1, g.strides[5])
+        self.pack_size = (round_up(packed // vector, self.pack.local[0]),)
         local = (group_m, group_n, 1) if params.rows_first else (group_n, group_m, 1)
         self.kernel = runtime.kernel(
             "weight_grad", "weight_grad.cl", local, **common, TAPS=len(axes), LD=len(lines),

@@ -97,10 +97,10 @@ class Reduction:
         """(vector width, whether vectors lie along the reduced row)."""
         # A vector holds as many of a wider type, but int64 and uint8 sums stay narrow: they are rare.
         width = max(1, params.vector * 4 // max(dtype.itemsize, 4))
-        if all(s[-1] == 1 for s in strides) and inner >= 4:
+        if all(s[-1] == 1 for s in strides) and inner >= (4 if lanes == 1 else 2 * lanes):
             while width > inner:
                 width //= 2
-            return width, inner >= 2 * lanes or lanes == 1
+            return width, True
         if all(s[-1] == 1 for s in kept):
             while kept_shape[-1] % width:
                 width //= 2

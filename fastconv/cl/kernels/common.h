@@ -23,3 +23,12 @@
 #define STORE(v, p) JOIN(vstore, V)(v, 0, p)
 #define CONVERT(type, v) JOIN(convert_, JOIN(type, V))(v)
 #endif
+
+/* The offset of element i of some dimensions, last one fastest. */
+#define OFFSET(offset, i, nd, shape, strides) do { \
+    INDEX rest_ = (i); \
+    for (int d_ = (nd) - 1; d_ > 0; d_--) { \
+        (offset) += rest_ % (shape)[d_] * (strides)[d_]; \
+        rest_ /= (shape)[d_]; \
+    } \
+    (offset) += rest_ * (strides)[0]; } while (0)

@@ -2,7 +2,7 @@
  *
  *     out[row, col] = bias[col] + sum over taps, c of x[row's pixel moved by the tap, c] * w[tap, c, col]
  *
- * A matrix product has one tap that is always inside. The columns come from panels that `pack`
+ * A matrix product has one tap that is always inside. The columns come from panels that pack.cl
  * makes of w (or of b) first:  panels[group][col / PANEL][k][PANEL], zeros behind the last column;
  * the rows are read in place, through strides.
  *
@@ -11,9 +11,8 @@
  *
  *     TAPS        spatial dimensions in play, 0 for a matrix product
  *     FIRST_TAP   the row dimension that is the first spatial one
- *     RD, GD, KD  row, group and (pack) k dimensions
+ *     RD, GD      row and group dimensions
  *     C_STEP_1    x is contiguous along c;  OUT_STEP_1: out is contiguous along columns
- *     COL_STEP_1  (pack) w is contiguous along columns
  *     HAS_BIAS, ROWS_FIRST
  */
 #ifndef T
@@ -27,74 +26,10 @@
 #define FIRST_TAP 1
 #define RD 3
 #define GD 1
-#define KD 2
 #define GROUP_SIZE 16, 8, 1
 #endif
 #include "common.h"
-
-#define PANEL (GN * TN * V)
-#define VT VECTOR(T)
-
-#ifdef FP_FAST_FMAF
-#define FMA fma
-#else
-#define FMA mad
-#endif
-
-#ifdef ROWS_FIRST
-#define ROW_AXIS 0
-#define COL_AXIS 1
-#else
-#define ROW_AXIS 1
-#define COL_AXIS 0
-#endif
-
-/* The offset of element i of some dimensions, last one fastest. */
-#define OFFSET(offset, i, nd, shape, strides) do { \
-    INDEX rest_ = (i); \
-    for (int d_ = (nd) - 1; d_ > 0; d_--) { \
-        (offset) += rest_ % (shape)[d_] * (strides)[d_]; \
-        rest_ /= (shape)[d_]; \
-    } \
-    (offset) += rest_ * (strides)[0]; } while (0)
-
-/* --- pack: any strided (k, col) matrix to panels --------------------------------------------- */
-
-typedef struct {
-    INDEX size, k, cols, blocks;
-    INDEX k_shape[KD], k_strides[KD], group_shape[GD], group_strides[GD], col_step, offset;
-} pack_t;
-
-/* An item writes one vector: V columns at one k. */
-KERNEL void pack(const pack_t layout, __global T *panels, __global const T *w)
-{
-    const INDEX i = get_global_id(0);
-    if (i >= layout.size)
-        return;
-    const INDEX vector = i % (PANEL / V), row = i / (PANEL / V), k = row % layout.k;
-    const INDEX block = row / layout.k, group = block / layout.blocks;
-    const INDEX col = block % layout.blocks * PANEL + vector * V;
-    INDEX at = layout.offset + col * layout.col_step;
-    OFFSET(at, k, KD, layout.k_shape, layout.k_strides);
-    OFFSET(at, group, GD, layout.group_shape, layout.group_strides);
-    __global const T *from = w + at;
-    VT value;
-#ifdef COL_STEP_1
-    if (col + V <= layout.cols)
-        value = LOAD(from);
-    else
-#endif
-    {
-        T values[V];
-        #pragma unroll
-        for (int v = 0; v < V; v++)
-            values[v] = col + v < layout.cols ? from[v * layout.col_step] : 0;
-        value = LOAD(values);
-    }
-    STORE(value, panels + (long)i * V);
-}
-
-/* --- the product ----------------------------------------------------------------------------- */
+#include "tile.h"
 
 #if TAPS > 0
 #define TAPS_OR_1 TAPS

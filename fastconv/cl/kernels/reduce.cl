@@ -167,10 +167,10 @@ static inline void fold_lanes(sum_t *sums, __local sum_t *scratch)
     for (int k = 0; k < SUMS; k++) {
         scratch[lane] = sums[k];
         barrier(CLK_LOCAL_MEM_FENCE);
-        for (int half = LANES / 2; half; half /= 2) {
-            if (lane < half) {
+        for (int span = LANES / 2; span; span /= 2) {
+            if (lane < span) {
                 sum_t mine = scratch[lane];
-                const sum_t other = scratch[lane + half];
+                const sum_t other = scratch[lane + span];
                 MERGE(mine, other);
                 scratch[lane] = mine;
             }

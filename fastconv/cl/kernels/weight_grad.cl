@@ -3,8 +3,8 @@
  *     out[tap, c, o] = sum over pixels of x[pixel moved by the tap, c] * g[pixel, o]
  *
  * A work-item computes TM channels of one tap by TN vectors of V columns o, over a part of the
- * pixels; the parts are added up afterwards in a fixed order. g comes in panels made by `pack` of
- * gemm.cl whose k runs over lines and then along a line. All pixels of a line are inside x for a
+ * pixels; the parts are added up afterwards in a fixed order. g comes in panels made by pack.cl
+ * whose k runs over lines and then along a line. All pixels of a line are inside x for a
  * tap, or an interval of them is, so the inner loop has no test.
  *
  *     TAPS        spatial dimensions
@@ -25,23 +25,7 @@
 #define GROUP_SIZE 16, 8, 1
 #endif
 #include "common.h"
-
-#define PANEL (GN * TN * V)
-#define VT VECTOR(T)
-
-#ifdef FP_FAST_FMAF
-#define FMA fma
-#else
-#define FMA mad
-#endif
-
-#ifdef ROWS_FIRST
-#define ROW_AXIS 0
-#define COL_AXIS 1
-#else
-#define ROW_AXIS 1
-#define COL_AXIS 0
-#endif
+#include "tile.h"
 
 #ifdef LINE_IS_BATCH
 #define LINE_TAPS TAPS
