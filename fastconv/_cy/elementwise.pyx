@@ -7,7 +7,6 @@ is filled once.
 """
 from cython.parallel cimport prange
 from libc.stdint cimport int32_t, int64_t, uint8_t
-from libc.string cimport memcpy
 
 from .buffer cimport Buffer, new_buffer
 from .kernels cimport (FC_BOOL, FC_F32, FC_F64, FC_I32, FC_I64, FC_OPS, FC_U8, fc_map)
@@ -32,7 +31,7 @@ cdef enum:
     BLOCK = 512                 # elements of a staged block
     LONGEST_BLOCK = 2048
     LONG_ROW = 384              # rows from here on are cut into blocks of their own
-    COPY_TILE = 16              # of a transposing copy
+    COPY_ROWS = 32              # of one strip of a transposing copy
 
 cdef dict OPS = {fc_op_rows[i].name.decode(): (i, fc_op_rows[i].arity) for i in range(FC_OPS)}
 # Rough costs of an element, in units of an addition.
@@ -93,7 +92,7 @@ cdef int add_scalar(Plan *plan, int dtype, object value) except -1:
 def map(name, out, *inputs):
     """out[i] = f(inputs[i]...) for the scalar function `name` (see fastconv.reference.map)."""
     cdef Plan plan
-    cdef int code = -1, op, arity
+    cdef int code = -1, op = 0, arity
     set_shape(&plan.loop, out)
     add_array(&plan.loop, out)
     if name == "copy":
@@ -295,18 +294,18 @@ cdef int transposes(Loop *loop) noexcept nogil:
 
 
 cdef int copy_transposed(const Loop *loop) except -1:
-    """out[..., i, j] = x[..., i, j], x dense in i and out in j, in strips of COPY_TILE rows i."""
+    """out[..., i, j] = x[..., i, j], x dense in i and out in j, in strips of COPY_ROWS rows i."""
     cdef int last = loop.ndim - 1
-    cdef int64_t strips = (loop.shape[last - 1] + COPY_TILE - 1) // COPY_TILE
+    cdef int64_t strips = (loop.shape[last - 1] + COPY_ROWS - 1) // COPY_ROWS
     cdef int64_t task, tasks = loop.size // (loop.shape[last] * loop.shape[last - 1]) * strips
     cdef int threads = threads_for(loop.size * 2)
     if threads == 1:
         with nogil:
             for task in range(tasks):
-                copy_strip(loop, task // strips, task % strips * COPY_TILE)
+                copy_strip(loop, task // strips, task % strips * COPY_ROWS)
     else:
         for task in prange(tasks, nogil=True, num_threads=threads, schedule="static"):
-            copy_strip(loop, task // strips, task % strips * COPY_TILE)
+            copy_strip(loop, task // strips, task % strips * COPY_ROWS)
     return 0
 
 
@@ -314,20 +313,18 @@ cdef void copy_strip(const Loop *loop, int64_t outer, int64_t i0) noexcept nogil
     cdef int last = loop.ndim - 1, d, itemsize = loop.itemsize[0]
     cdef char *out = loop.data[0]
     cdef const char *x = loop.data[1]
-    cdef int64_t i, j, i1 = min(i0 + COPY_TILE, loop.shape[last - 1]), at
+    cdef int64_t i, j, i1 = min(i0 + COPY_ROWS, loop.shape[last - 1]), at
     cdef int64_t out_step = loop.strides[0][last - 1], x_step = loop.strides[1][last]
     for d in range(last - 2, -1, -1):
         at = outer % loop.shape[d]
         outer //= loop.shape[d]
         out += at * loop.strides[0][d]
         x += at * loop.strides[1][d]
+    if itemsize > 1:            # words of the size of a float or double move as such
+        kernels.gemm[itemsize // 8].transpose(
+            out + i0 * out_step, out_step // itemsize, x + i0 * itemsize, x_step // itemsize, i1 - i0,
+            loop.shape[last])
+        return
     for j in range(loop.shape[last]):
-        if itemsize == 4:
-            for i in range(i0, i1):
-                (<int32_t *>(out + i * out_step))[j] = (<const int32_t *>(x + j * x_step))[i]
-        elif itemsize == 8:
-            for i in range(i0, i1):
-                (<int64_t *>(out + i * out_step))[j] = (<const int64_t *>(x + j * x_step))[i]
-        else:
-            for i in range(i0, i1):
-                (out + i * out_step)[j] = (x + j * x_step)[i]
+        for i in range(i0, i1):
+            (out + i * out_step)[j] = (x + j * x_step)[i]

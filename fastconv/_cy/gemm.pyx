@@ -16,13 +16,13 @@ The axis k is a list of runs: stretches that lie side by side in memory, of one 
 in w direction where the image allows. Taps that reach no pixel have no run. The order in which an
 element of the output is summed depends on the shapes alone, not on threads or blocks.
 """
-from cython.parallel cimport parallel, prange, threadid
+from cython.parallel cimport prange, threadid
 from libc.stdint cimport int64_t
 from libc.string cimport memset
 
 from .buffer cimport Buffer, new_buffer
 from .kernels cimport fc_gemm, fc_image, fc_run
-from .runtime cimport kernels, max_threads, threads_for
+from .runtime cimport kernels, threads_for
 from .strided cimport Loop, MAX_DIMS, add_array, coalesce, copy_strided, locate, set_shape, unravel
 
 cdef enum:
@@ -214,7 +214,7 @@ cdef void store_block(const Product *p, int64_t group, int64_t row0, int64_t row
     cdef char *out = group_start(p, 2, group) + p.column * p.out_stride[4] * p.itemsize
     cdef char *bias = NULL
     cdef int64_t row = row0, n, at, q
-    cdef const int64_t *size = p.image.out
+    cdef const int64_t *size = &p.image.out[0]
     if p.has_bias:
         bias = group_start(p, 3, group) + p.column * p.bias_stride * p.itemsize
     while row < row1:
