@@ -27,7 +27,8 @@ kind = "reference"
 
 STORAGE = ("allocate", "upload", "download", "synchronize", "memory_stats", "empty_cache")
 KERNELS = ("map", "reduce", "arg_reduce", "matmul", "conv", "conv_weight_grad", "moments",
-           "product_sums", "max_pool", "max_pool_grad", "max_pool_pick", "window_sum", "take", "csr_matmul", "sgd_step", "adam_step")
+           "product_sums", "max_pool", "max_pool_grad", "max_pool_pick", "window_sum", "take", "csr_matmul", "add_rows",
+           "lstm_step", "lstm_step_grad", "gru_step", "gru_step_grad", "sgd_step", "adam_step")
 
 
 def view(x):
@@ -112,6 +113,7 @@ SCALAR_OPS = {
     "logical_and": np.logical_and,
     "logical_or": np.logical_or,
     "logical_xor": np.logical_xor,
+    "tanh_grad": lambda g, y: g * (1 - y * y),
     "relu_grad": lambda g, y: np.where(y > 0, g, g.dtype.type(0)),
     "clip": lambda x, low, high: np.where(x < low, low, np.where(x > high, high, x)),
     "lerp": lambda a, b, t: a + (b - a) * t,
@@ -328,6 +330,88 @@ def csr_matmul(out, indptr, indices, data, x):
     for i in range(out.shape[0]):
         row = slice(ptr[i], ptr[i + 1])
         y[i] = values[row] @ xv[idx[row]]
+
+
+def add_rows(out, rows, starts, order, g):
+    """out[rows[s]] += the sum of g[order[e]] for e in starts[s]..starts[s + 1]: a scatter-add, grouped by target.
+
+    out (n, width) and g (m, width) have one dtype; rows (k,), starts (k + 1,) and order (m,) are int64
+    and compact; no row occurs twice. Each sum is taken in the order given.
+    """
+    target, values = view(out), view(g)
+    first, picked = view(starts), view(order)
+    for s, row in enumerate(view(rows)):
+        total = values[picked[first[s]:first[s + 1]]].sum(axis=0, dtype=_wide(out.dtype))
+        target[row] = target[row] + total.astype(out.dtype)
+
+
+# --- recurrent steps -------------------------------------------------------------------------
+#
+# The elementwise part of one time step; the products with the weights are `matmul`. n rows, h hidden
+# units; gates lie side by side along the last axis, each h wide, in torch's order.
+
+def _sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def lstm_step(h, c, gates, gx, c_prev):
+    """One step of an LSTM (Hochreiter and Schmidhuber 1997).
+
+    gates (n, 4h): in, the product of the last state with the recurrent weight; out, the activated
+    gates i, f, g, o of gates + gx. Then c = f * c_prev + i * g and h = o * tanh(c), each (n, h).
+    """
+    z = view(gates) + view(gx)
+    i, f, g, o = np.split(z, 4, axis=1)
+    i, f, g, o = _sigmoid(i), _sigmoid(f), np.tanh(g), _sigmoid(o)
+    view(gates)[...] = np.concatenate([i, f, g, o], axis=1)
+    view(c)[...] = f * view(c_prev) + i * g
+    view(h)[...] = o * np.tanh(view(c))
+
+
+def lstm_step_grad(d_gates, dc_prev, dh, dc, gates, c, c_prev):
+    """The gradient of lstm_step: d_gates (n, 4h) before activation, and dc_prev (n, h).
+
+    dh and dc are the gradients of its h and c; dc_prev may be exactly dc.
+    """
+    i, f, g, o = np.split(view(gates), 4, axis=1)
+    t = np.tanh(view(c))
+    total = view(dc) + view(dh) * o * (1 - t * t)
+    view(d_gates)[...] = np.concatenate([total * g * i * (1 - i), total * view(c_prev) * f * (1 - f),
+                                         total * i * (1 - g * g), view(dh) * t * o * (1 - o)], axis=1)
+    view(dc_prev)[...] = total * f
+
+
+def gru_step(h, gates, gx, gh, bias, h_prev):
+    """One step of a GRU (Cho et al. 2014), with the reset gate after the product, as torch has it.
+
+    gh (n, 3h): in, the product of the last state with the recurrent weight; out, that plus bias (3h,).
+    gates (n, 3h) receives r and z = sigmoid(gx + gh) and n = tanh(gx_n + r * gh_n);
+    h = (1 - z) * n + z * h_prev.
+    """
+    ghv = view(gh)
+    ghv += view(bias)
+    xr, xz, xn = np.split(view(gx), 3, axis=1)
+    hr, hz, hn = np.split(ghv, 3, axis=1)
+    r, z = _sigmoid(xr + hr), _sigmoid(xz + hz)
+    n = np.tanh(xn + r * hn)
+    view(gates)[...] = np.concatenate([r, z, n], axis=1)
+    view(h)[...] = (1 - z) * n + z * view(h_prev)
+
+
+def gru_step_grad(d_gx, d_gh, dh_prev, dh, gates, gh, h_prev):
+    """The gradient of gru_step: d_gx and d_gh (n, 3h), and dh_prev (n, h) without the part through gh.
+
+    dh_prev may be exactly dh.
+    """
+    r, z, n = np.split(view(gates), 3, axis=1)
+    hn = np.split(view(gh), 3, axis=1)[2]
+    dhv = view(dh)
+    dn = dhv * (1 - z) * (1 - n * n)
+    dz = dhv * (view(h_prev) - n) * z * (1 - z)
+    dr = dn * hn * r * (1 - r)
+    view(d_gx)[...] = np.concatenate([dr, dz, dn], axis=1)
+    view(d_gh)[...] = np.concatenate([dr, dz, dn * r], axis=1)
+    view(dh_prev)[...] = dhv * z
 
 
 # --- optimisers ------------------------------------------------------------------------------

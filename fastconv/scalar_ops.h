@@ -49,7 +49,8 @@ FC_OP(greater_equal, 2, ANY,    BOOL, x0 >= x1)
 FC_OP(logical_and,   2, ANY,    BOOL, x0 != 0 && x1 != 0)
 FC_OP(logical_or,    2, ANY,    BOOL, x0 != 0 || x1 != 0)
 FC_OP(logical_xor,   2, ANY,    BOOL, (x0 != 0) != (x1 != 0))
-/* g where y is positive: the gradient of relu, y its output. */
+/* g * tanh'(x), and g where y is positive: gradients from the output y. */
+FC_OP(tanh_grad,     2, FLOAT,  SAME, x0 * (1 - x1 * x1))
 FC_OP(relu_grad,     2, FLOAT,  SAME, x1 > 0 ? x0 : 0)
 
 /* min(max(x, low), high), NaN stays NaN. */

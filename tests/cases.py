@@ -235,4 +235,24 @@ def _pooling():
     yield Case("adaptive_avg_pool", lambda x: ops.adaptive_avg_pool(x, (3, 4)), (x,), length=12)
 
 
-CASES = [*_pooling(), *_unary(), *_binary(), *_shape(), *_reductions(), *_products(), *_convolutions(), *_normalisation_and_losses()]
+def _indexing_and_recurrence():
+    yield Case("embedding", lambda w: ops.embedding([[1, 3, 1], [0, 1, 3]], w), (normal(5, 3),), exact=True, length=3)
+    yield Case("index_select", lambda x: ops.index_select(x, [2, 0, 2, 1], 1), (normal(2, 4, 3),), exact=True, length=2)
+    t, n, h = 4, 3, 2
+    for label, sizes in (("", None), ("-packed", (3, 2, 2, 1))):
+        yield Case(f"rnn{label}", lambda g, s, w, z=sizes: _joined(ops.rnn(g, s, w, "tanh", z)),
+                   (normal(t, n, h), normal(n, h), normal(h, h)), length=24)
+        yield Case(f"rnn-relu{label}", lambda g, s, w, z=sizes: _joined(ops.rnn(g, s, w, "relu", z)),
+                   (apart(t, n, h), apart(n, h), positive(h, h)), length=24, second=False)
+        yield Case(f"lstm{label}", lambda g, s, c, w, z=sizes: _joined(ops.lstm(g, s, c, w, z)),
+                   (normal(t, n, 4 * h), normal(n, h), normal(n, h), normal(4 * h, h)), length=96)
+        yield Case(f"gru{label}", lambda g, s, w, b, z=sizes: _joined(ops.gru(g, s, w, b, z)),
+                   (normal(t, n, 3 * h), normal(n, h), normal(3 * h, h), normal(3 * h)), length=72)
+
+
+def _joined(outputs):
+    """Everything a recurrent op returns in one tensor, (rows, h)."""
+    return ops.concatenate([ops.reshape(o, (-1, o.shape[-1])) for o in outputs], 0)
+
+
+CASES = [*_indexing_and_recurrence(), *_pooling(), *_unary(), *_binary(), *_shape(), *_reductions(), *_products(), *_convolutions(), *_normalisation_and_losses()]

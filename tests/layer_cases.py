@@ -21,6 +21,27 @@ def layer(name, make, *inputs, label="", **keywords):
     return LayerCase(name + label, make, inputs, **keywords)
 
 
+class _Fixed(nn.Module):
+    """A layer of fixed indices: nothing is differentiable but its parameters."""
+
+    def __init__(self, module, *args):
+        self.module, self.args = module, args
+
+    def forward(self):
+        return self.module(*self.args)
+
+
+class _First(nn.Module):
+    """The first output of a layer that returns a tuple."""
+
+    def __init__(self, module, **keywords):
+        self.module, self.keywords = module, keywords
+
+    def forward(self, *args):
+        out = self.module(*args, **self.keywords)
+        return out[0] if isinstance(out, tuple) else out
+
+
 def _place(d, t):
     return {"device": d, "dtype": t}
 
@@ -62,6 +83,13 @@ LAYERS = [
     *(plain(f"AdaptiveAvgPool{n}d", 2, inputs=(x,)) for n, x in ((1, image1), (2, image2), (3, image3))),
     layer("Sequential", lambda d, t: nn.Sequential(nn.Linear(5, 4, **_place(d, t)), nn.Tanh()), normal(3, 5)),
     layer("Residual", lambda d, t: nn.Residual(nn.Linear(5, 5, **_place(d, t))), normal(3, 5)),
+    layer("Embedding", lambda d, t: _Fixed(nn.Embedding(5, 3, **_place(d, t)), [[1, 4], [4, 0]])),
+    *(layer(f"{kind}Cell", lambda d, t, k=kind: _First(getattr(nn, k + "Cell")(5, 3, **_place(d, t))), normal(4, 5))
+      for kind in ("RNN", "LSTM", "GRU")),
+    *(layer(kind, lambda d, t, k=kind: _First(getattr(nn, k)(5, 3, 2, bidirectional=True, **_place(d, t))), normal(4, 2, 5))
+      for kind in ("RNN", "LSTM", "GRU")),
+    *(layer(kind, lambda d, t, k=kind: _First(getattr(nn, k)(5, 3, batch_first=True, **_place(d, t)), lengths=[2, 4]),
+            normal(2, 4, 5), label=" of lengths") for kind in ("RNN", "LSTM", "GRU")),
     plain("CrossEntropyLoss", inputs=(normal(5, 4), labels(5))),
     plain("SoftmaxLoss", inputs=(normal(5, 4), labels(5))),
     plain("MSELoss", inputs=(normal(3, 5), Input("normal", (3, 5), False))),
