@@ -171,7 +171,8 @@ class WeightGrad:
         vector, tile_m, tile_n, group_n, group_m = tile(params, dtype, cols, channels)
         panel = vector * tile_n * group_n
         blocks, c_blocks = -(-cols // panel), -(-channels // tile_m)
-        batch_line = out_size[axes[-1]] < batch
+        # A line across the batch has no borders, but its pixels are an image apart: only where rows are short.
+        batch_line = out_size[axes[-1]] < min(batch, 8)
         space = [(out_size[d], stride[d] * x.strides[2 + d], g.strides[2 + d]) for d in axes]
         image = (batch, x.strides[1], g.strides[1])
         *lines, line = [*space, image] if batch_line else [image, *space]

@@ -82,12 +82,13 @@ static inline INDEX outer_offset(const layout_t *layout, INDEX o, int k)
 typedef struct { A s, c; } sum_t;
 typedef struct { VA s, c; } sums_t;
 /* Knuth's two-sum: t + error is s + x exactly. */
-#define ADD_TO(sum, x) do { \
-    const __typeof__((sum).s) t = (sum).s + (x), z = t - (sum).s; \
+#define TWO_SUM(type, sum, x) do { \
+    const type t = (sum).s + (x), z = t - (sum).s; \
     (sum).c += ((sum).s - (t - z)) + ((x) - z); \
     (sum).s = t; } while (0)
-#define ADD_ONE ADD_TO
-#define MERGE(sum, other) do { ADD_TO(sum, (other).s); (sum).c += (other).c; } while (0)
+#define ADD_TO(sum, x) TWO_SUM(VA, sum, x)
+#define ADD_ONE(sum, x) TWO_SUM(A, sum, x)
+#define MERGE(sum, other) do { ADD_ONE(sum, (other).s); (sum).c += (other).c; } while (0)
 /* An infinite sum has a compensation of NaN. */
 #define VALUE(sum) ((sum).s - (sum).s == 0 ? (sum).s + (sum).c : (sum).s)
 #else
