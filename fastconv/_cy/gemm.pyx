@@ -13,8 +13,11 @@ one tap; its m axes are the pixels.
             for jr over panels of the slab       (in C, fc_gemm.panel) the register tile
 
 The axis k is a list of runs: stretches that lie side by side in memory, of one tap, or of all taps
-in w direction where the image allows. Taps that reach no pixel have no run. The order in which an
-element of the output is summed depends on the shapes alone, not on threads or blocks.
+in w direction where the image allows. Taps that reach no pixel have no run. When many small images
+make most taps fall into the padding somewhere, each output position is a part of its own, whose
+pixels are the images and whose runs are the taps inside: the zeros are not multiplied.
+
+The order in which an element of the output is summed depends on the shapes alone, not on threads or blocks.
 """
 from cython.parallel cimport prange, threadid
 from libc.stdint cimport int64_t
@@ -32,12 +35,26 @@ cdef enum:
     WEIGHT_PIXELS = 128         # pixels packed at once there
     WEIGHT_TASKS = 8            # tasks that the weight gradient wants, whatever the threads
     PIXELS_PER_GROUP = 1024     # pixels that are worth a partial sum of their own
+    MOST_POSITIONS = 64         # output positions that may become parts
+
+# Positions become parts when less than this share of (tap, position) pairs lies inside the image.
+cdef double WORTH_SPLITTING = 0.87
+
+# Pixels with the same runs: all of them, or those of one output position.
+cdef struct Part:
+    fc_image image
+    fc_run *runs
+    int64_t *segments           # segment i is runs[segments[i]:segments[i + 1]]
+    int64_t n_segments
+    int64_t out                 # where its pixels start in out, in elements
 
 cdef struct Product:
     const fc_gemm *kernel
     int itemsize
     int by_rows                 # how A is packed
-    int64_t pixels, columns, k
+    int64_t pixels, columns, k  # pixels of one part
+    Part *parts
+    int64_t n_parts
     fc_image image              # x without its group
     int64_t taps[3]             # kernel size
     int64_t w_stride[5]         # of w: (i, j, k, c, o)
@@ -46,9 +63,9 @@ cdef struct Product:
     int out_uniform             # pixels of out lie in steps of out_stride[3]
     int has_bias
     Loop groups                 # operands x, w, out, bias: where each group starts
-    fc_run *runs
+    fc_run *runs                # all of k
     int64_t n_runs
-    int64_t *segments           # segment i is runs[segments[i]:segments[i + 1]]
+    int64_t *segments
     int64_t n_segments
     # the slab in work
     int64_t column, slab
@@ -78,10 +95,10 @@ cdef int merges_taps(const fc_image *im, const int64_t *taps, const int64_t *dil
 
 
 cdef int64_t list_runs(fc_run *runs, const fc_image *im, const int64_t *taps, const int64_t *dilation, int merge,
-                       int64_t longest, int64_t *total) noexcept nogil:
+                       int64_t longest, const int64_t *tap_k, int64_t *total) noexcept nogil:
     """Write the runs of k, none longer than `longest`; their number, and the length of k in `total`.
 
-    With runs NULL only count.
+    With runs NULL only count. tap_k, where given, says where each tap starts in k.
     """
     cdef int64_t i, j, t, lo = 0, hi = taps[2], length, pieces, piece, first, n = 0, k = 0
     cdef int64_t c = im.size[4], w_taps = 1
@@ -114,7 +131,7 @@ cdef int64_t list_runs(fc_run *runs, const fc_image *im, const int64_t *taps, co
                             runs[n].tap = (i * taps[1] + j) * taps[2] + t
                             runs[n].offset = (runs[n].d * im.stride[1] + runs[n].h * im.stride[2]
                                               + runs[n].w * im.stride[3] + first * im.stride[4])
-                            runs[n].k = k + first
+                            runs[n].k = (k if tap_k is NULL else tap_k[runs[n].tap]) + first
                         n += 1
                     k += length
                 t += w_taps
@@ -140,13 +157,89 @@ cdef int64_t list_segments(int64_t *segments, const fc_run *runs, int64_t n_runs
 
 cdef Buffer make_runs(Product *p, const int64_t *dilation, int merge, int64_t longest):
     """Fill p's runs, segments and k; returns the memory that holds them."""
-    cdef int64_t n = list_runs(NULL, &p.image, p.taps, dilation, merge, longest, &p.k)
+    cdef int64_t n = list_runs(NULL, &p.image, p.taps, dilation, merge, longest, NULL, &p.k)
     cdef Buffer memory = new_buffer(n * sizeof(fc_run) + (n + 2) * sizeof(int64_t))
     p.runs = <fc_run *>memory.ptr
     p.segments = <int64_t *>(memory.ptr + n * sizeof(fc_run))
-    p.n_runs = list_runs(p.runs, &p.image, p.taps, dilation, merge, longest, &p.k)
+    p.n_runs = list_runs(p.runs, &p.image, p.taps, dilation, merge, longest, NULL, &p.k)
     p.n_segments = list_segments(p.segments, p.runs, p.n_runs, longest)
     return memory
+
+
+# --- parts -----------------------------------------------------------------------------------
+
+cdef int64_t count_reaching(const fc_image *im, int axis, int64_t taps, int64_t dilation,
+                            int64_t *pairs) noexcept nogil:
+    """Taps of one axis that reach some output, and in `pairs` the (tap, output) pairs inside the image."""
+    cdef int64_t tap, o, at, reaching = 0
+    pairs[0] = 0
+    for tap in range(taps):
+        reaching += tap_reaches(im, axis, tap, dilation)
+        for o in range(im.out[axis]):
+            at = o * im.step[axis] + im.origin[axis] + tap * dilation
+            pairs[0] += 0 <= at < im.size[axis + 1]
+    return reaching
+
+
+cdef int splits_positions(const Product *p, const int64_t *dilation) noexcept nogil:
+    """Whether each output position becomes a part: enough images to fill tiles, enough zeros to save."""
+    cdef const fc_image *im = &p.image
+    cdef int64_t positions = im.out[0] * im.out[1] * im.out[2], pairs
+    cdef double inside = 1
+    cdef int axis
+    if positions == 1 or positions > MOST_POSITIONS or im.size[0] < 2 * p.kernel.tile_rows or not p.by_rows:
+        return 0
+    for axis in range(3):
+        inside /= max(<int64_t>1, im.out[axis] * count_reaching(im, axis, p.taps[axis], dilation[axis], &pairs))
+        inside *= pairs
+    return inside < WORTH_SPLITTING
+
+
+cdef Buffer make_parts(Product *p, const int64_t *dilation, int merge, int split):
+    """Fill p's parts; returns the memory that holds them."""
+    cdef int64_t positions = p.image.out[0] * p.image.out[1] * p.image.out[2] if split else 1
+    cdef int64_t taps = p.taps[0] * p.taps[1] * p.taps[2], longest = p.n_runs, part, run, t
+    cdef int64_t space = longest * sizeof(fc_run) + (longest + 2) * sizeof(int64_t)
+    cdef Buffer memory = new_buffer(positions * (sizeof(Part) + space) + taps * sizeof(int64_t))
+    cdef int64_t *tap_k = <int64_t *>(memory.ptr + positions * (sizeof(Part) + space))
+    cdef char *free_space = memory.ptr + positions * sizeof(Part)
+    p.parts = <Part *>memory.ptr
+    p.n_parts = positions
+    if not split:
+        p.parts.image = p.image
+        p.parts.runs = p.runs
+        p.parts.segments = p.segments
+        p.parts.n_segments = p.n_segments
+        p.parts.out = 0
+        return memory
+    for run in range(p.n_runs):
+        for t in range(p.runs[run].taps):
+            tap_k[p.runs[run].tap + t] = p.runs[run].k - p.runs[run].first + t * p.image.size[4]
+    for part in range(positions):
+        make_position(p, &p.parts[part], part, dilation, merge, tap_k, free_space + part * space)
+    p.pixels = p.image.size[0]
+    p.out_uniform = 1
+    p.out_stride[3] = p.out_stride[0]
+    return memory
+
+
+cdef void make_position(const Product *p, Part *part, int64_t position, const int64_t *dilation, int merge,
+                        const int64_t *tap_k, char *space) noexcept nogil:
+    """One output position of all images: an image with one pixel each, and the taps inside."""
+    cdef int64_t at, n, total
+    cdef int axis
+    part.image = p.image
+    part.out = 0
+    for axis in range(2, -1, -1):
+        at = position % p.image.out[axis]
+        position //= p.image.out[axis]
+        part.image.out[axis] = 1
+        part.image.origin[axis] += at * p.image.step[axis]
+        part.out += at * p.out_stride[axis + 1]
+    part.runs = <fc_run *>space
+    n = list_runs(part.runs, &part.image, p.taps, dilation, merge, p.kernel.segment, tap_k, &total)
+    part.segments = <int64_t *>(space + n * sizeof(fc_run))
+    part.n_segments = list_segments(part.segments, part.runs, n, p.kernel.segment)
 
 
 # --- packing B -------------------------------------------------------------------------------
@@ -178,40 +271,57 @@ cdef char *group_start(const Product *p, int operand, int64_t group) noexcept no
 
 # --- one block of C --------------------------------------------------------------------------
 
-cdef void compute_block(const Product *p, int64_t group, int64_t block, char *workspace) noexcept nogil:
-    """C of one block of pixels over the slab, from A packed panel by panel, and its store."""
+cdef void compute_block(const Product *p, int64_t task, char *workspace) noexcept nogil:
+    """C of one block of a part's pixels over the slab, from A packed panel by panel, and its store."""
     cdef const fc_gemm *kernel = p.kernel
+    cdef const Part *part = &p.parts[task // p.blocks % p.n_parts]
+    cdef int64_t block = task % p.blocks, group = task // (p.blocks * p.n_parts)
     cdef int64_t panel0 = block * p.panels // p.blocks, panel1 = (block + 1) * p.panels // p.blocks
     cdef int64_t row0 = panel0 * p.pixels // p.panels, row1 = panel1 * p.pixels // p.panels
-    cdef int64_t segment, panel, row, rows, run, runs, k
+    cdef int64_t segment, panel, row, rows, run, runs
     cdef int64_t a_stride = kernel.row_stride if p.by_rows else kernel.tile_rows
     cdef char *c = workspace + p.panel_bytes
     cdef char *packed_b = p.packed_b + group * p.packed_group
-    cdef fc_image image = p.image
+    cdef fc_image image = part.image
     image.x = group_start(p, 0, group)
-    if p.n_segments == 0:
+    if part.n_segments == 0:
         memset(c, 0, (row1 - row0) * p.c_stride * p.itemsize)
-    for segment in range(p.n_segments):
-        run = p.segments[segment]
-        runs = p.segments[segment + 1] - run
-        k = p.runs[run + runs - 1].k + p.runs[run + runs - 1].length - p.runs[run].k
+    for segment in range(part.n_segments):
+        run = part.segments[segment]
+        runs = part.segments[segment + 1] - run
         for panel in range(panel0, panel1):
             row = panel * p.pixels // p.panels
             rows = (panel + 1) * p.pixels // p.panels - row
             if p.by_rows:
-                kernel.pack_rows(workspace, a_stride, &image, row, rows, &p.runs[run], runs)
+                kernel.pack_rows(workspace, a_stride, &image, row, rows, &part.runs[run], runs)
             else:
-                kernel.pack_columns(workspace, a_stride, &image, row, rows, &p.runs[run], runs)
-            kernel.panel(<int>rows, p.by_rows, workspace, a_stride,
-                         packed_b + p.runs[run].k * kernel.tile_columns * p.itemsize, kernel.tile_columns,
-                         p.k * kernel.tile_columns, c + (row - row0) * p.c_stride * p.itemsize, p.c_stride, k, p.slab,
-                         segment > 0)
-    store_block(p, group, row0, row1, c)
+                kernel.pack_columns(workspace, a_stride, &image, row, rows, &part.runs[run], runs)
+            multiply_panel(p, &part.runs[run], runs, <int>rows, workspace, a_stride, packed_b,
+                           c + (row - row0) * p.c_stride * p.itemsize, segment > 0)
+    store_block(p, part, group, row0, row1, c)
 
 
-cdef void store_block(const Product *p, int64_t group, int64_t row0, int64_t row1, const char *c) noexcept nogil:
+cdef void multiply_panel(const Product *p, const fc_run *runs, int64_t n_runs, int rows, const char *a,
+                         int64_t a_stride, const char *packed_b, char *c, int accumulate) noexcept nogil:
+    """One packed panel of A by the slab of B, for each stretch of runs that are neighbours in B."""
+    cdef const fc_gemm *kernel = p.kernel
+    cdef int64_t run = 0, k, length
+    while run < n_runs:
+        k = runs[run].k
+        length = 0
+        while run < n_runs and runs[run].k == k + length:
+            length += runs[run].length
+            run += 1
+        kernel.panel(rows, p.by_rows, a, a_stride, packed_b + k * kernel.tile_columns * p.itemsize,
+                     kernel.tile_columns, p.k * kernel.tile_columns, c, p.c_stride, length, p.slab, accumulate)
+        a += length * (1 if p.by_rows else a_stride) * p.itemsize
+        accumulate = 1
+
+
+cdef void store_block(const Product *p, const Part *part, int64_t group, int64_t row0, int64_t row1,
+                      const char *c) noexcept nogil:
     """Rows of C, plus bias, to the output, a stretch of equally spaced pixels at a time."""
-    cdef char *out = group_start(p, 2, group) + p.column * p.out_stride[4] * p.itemsize
+    cdef char *out = group_start(p, 2, group) + (part.out + p.column * p.out_stride[4]) * p.itemsize
     cdef char *bias = NULL
     cdef int64_t row = row0, n, at, q
     cdef const int64_t *size = &p.image.out[0]
@@ -240,14 +350,14 @@ cdef int multiply(Product *p) except -1:
     cdef const fc_gemm *kernel = p.kernel
     cdef int64_t nr = kernel.tile_columns, mr = kernel.tile_rows, groups = p.groups.size
     cdef int64_t slab = round_up(min(p.columns, <int64_t>SLAB), nr)
-    cdef int threads = threads_for(groups * p.pixels * round_up(p.columns, kernel.lanes) * p.k // 8)
+    cdef int threads = threads_for(groups * p.n_parts * p.pixels * round_up(p.columns, kernel.lanes) * p.k // 8)
     cdef int64_t task, tasks, packs = groups * p.n_runs
     cdef Buffer packed, workspace
     p.panels = (p.pixels + mr - 1) // mr
     p.blocks = (p.panels + BLOCK_PANELS - 1) // BLOCK_PANELS
-    if p.blocks * groups < 4 * threads:         # few blocks: the same number for each thread
+    if p.blocks * groups * p.n_parts < 4 * threads:         # few blocks: the same number for each thread
         p.blocks = min(p.panels, round_up(p.blocks, threads))
-    tasks = groups * p.blocks
+    tasks = groups * p.n_parts * p.blocks
     p.packed_group = p.k * slab * p.itemsize
     packed = new_buffer(groups * p.packed_group)
     p.packed_b = packed.ptr
@@ -265,12 +375,12 @@ cdef int multiply(Product *p) except -1:
                 for task in range(packs):
                     pack_b_task(p, task)
                 for task in range(tasks):
-                    compute_block(p, task // p.blocks, task % p.blocks, p.workspace)
+                    compute_block(p, task, p.workspace)
             else:
                 for task in prange(packs, num_threads=threads, schedule="static"):
                     pack_b_task(p, task)
                 for task in prange(tasks, num_threads=threads, schedule="dynamic"):
-                    compute_block(p, task // p.blocks, task % p.blocks, p.workspace + threadid() * p.thread_bytes)
+                    compute_block(p, task, p.workspace + threadid() * p.thread_bytes)
         p.column += p.slab
     return 0
 
@@ -351,7 +461,7 @@ def conv(out, x, w, bias, stride, padding, dilation):
     cdef Product p
     cdef Loop lx, lw, lout, lbias
     cdef int64_t dilations[3]
-    cdef int d
+    cdef int d, merge
     read_array(&lx, x)
     read_array(&lw, w)
     read_array(&lout, out)
@@ -376,7 +486,9 @@ def conv(out, x, w, bias, stride, padding, dilation):
         p.bias_stride = lbias.strides[0][1] // p.itemsize if p.columns > 1 else 1
         add_group(&p.groups, &lbias)
     p.by_rows = packs_by_rows(&p.image)
-    runs = make_runs(&p, dilations, p.by_rows and merges_taps(&p.image, p.taps, dilations), p.kernel.segment)
+    merge = p.by_rows and merges_taps(&p.image, p.taps, dilations)
+    runs = make_runs(&p, dilations, merge, p.kernel.segment)
+    parts = make_parts(&p, dilations, merge, splits_positions(&p, dilations))
     multiply(&p)
 
 
@@ -417,6 +529,7 @@ def matmul(out, a, b):
     p.bias_stride = 0
     p.by_rows = packs_by_rows(&p.image)
     runs = make_runs(&p, p.taps, 0, p.kernel.segment)
+    parts = make_parts(&p, p.taps, 0, 0)
     multiply(&p)
 
 
