@@ -265,6 +265,10 @@ class Array:
         values = self.numpy()
         return values if dtype is None else values.astype(dtype, copy=False)
 
+    def __copy__(self): return self.astype(self.dtype)
+    def __deepcopy__(self, memo): return self.astype(self.dtype)
+    def __reduce__(self): return array, (self.numpy(), self.dtype, self.device)
+
     def to(self, device):
         """This array on `device` (a Device or its name): itself when it is there already."""
         device = as_device(device)
@@ -420,7 +424,11 @@ class Array:
         return self._view(as_shape(shape), tuple(strides), offset)
 
     def __setitem__(self, key, value):
-        self[key]._assign(value)
+        target = self[key]
+        if any(st == 0 and size > 1 for st, size in zip(target.strides, target.shape)):
+            raise ValueError(f"assignment to a broadcast view of shape {target.shape}, strides {target.strides}: "
+                             "its elements share memory")
+        target._assign(value)
 
     def _assign(self, value):
         """Write `value` (number, array-like or Array, broadcast) into the elements of this view."""

@@ -103,6 +103,10 @@ class Tensor(autograd.Variable):
     def __int__(self): return int(self.data)
     def __bool__(self): return bool(self.data)
 
+    def __reduce__(self):
+        """Copies and pickles keep values and gradient, and are cut from the graph."""
+        return _rebuild, (type(self), self.data, self.requires_grad, self._grad)
+
     def detach(self):
         """A tensor that shares the data and is cut from the graph."""
         return Tensor(self.data)
@@ -186,6 +190,12 @@ class Tensor(autograd.Variable):
 
     @property
     def T(self): return ops.permute(self, tuple(reversed(range(self.ndim))))
+
+
+def _rebuild(cls, data, requires_grad, grad):
+    tensor = cls(data, requires_grad=requires_grad)
+    tensor._grad = grad
+    return tensor
 
 
 def _binary(function, a, b):

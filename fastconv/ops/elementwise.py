@@ -3,11 +3,11 @@
 Each takes Tensors, Arrays, NumPy arrays and Python numbers, broadcasts as NumPy does and promotes
 as the Array API says. The scalar functions themselves stand in scalar_ops.h.
 """
-import numpy as np
-
 import math
 
-from ..array import BOOL
+import numpy as np
+
+from ..array import BOOL, Array, full
 from ..autograd import op
 
 # --- arithmetic ------------------------------------------------------------------------------
@@ -287,6 +287,8 @@ def where(condition, a, b):
     >>> fc.ops.where(fc.array([True, False]), 1.0, fc.array([5.0, 6.0])).numpy()
     array([1., 6.], dtype=float32)
     """
+    if not isinstance(condition, Array):
+        condition = full((), bool(condition), BOOL, (a if isinstance(a, Array) else b).device)
     return condition.where(a, b)
 
 
@@ -323,14 +325,19 @@ def _comparison(name, symbol, apply):
     return op(compare, differentiable=False)
 
 
+def _logical(name, a, b):
+    a, b = (a, b) if isinstance(a, Array) else (b, a)
+    return a._map(name, b, result=BOOL)
+
+
 equal = _comparison("equal", "==", lambda a, b: a == b)
 not_equal = _comparison("not_equal", "!=", lambda a, b: a != b)
 less = _comparison("less", "<", lambda a, b: a < b)
 less_equal = _comparison("less_equal", "<=", lambda a, b: a <= b)
 greater = _comparison("greater", ">", lambda a, b: a > b)
 greater_equal = _comparison("greater_equal", ">=", lambda a, b: a >= b)
-logical_and = _comparison("logical_and", "and", lambda a, b: a._map("logical_and", b, result=BOOL))
-logical_or = _comparison("logical_or", "or", lambda a, b: a._map("logical_or", b, result=BOOL))
+logical_and = _comparison("logical_and", "and", lambda a, b: _logical("logical_and", a, b))
+logical_or = _comparison("logical_or", "or", lambda a, b: _logical("logical_or", a, b))
 
 
 @op(differentiable=False)

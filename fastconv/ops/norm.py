@@ -150,7 +150,7 @@ def group_norm(x, num_groups, weight=None, bias=None, eps=1e-5):
     if x.ndim < 2 or num_groups < 1 or x.shape[1] % num_groups:
         raise ValueError(f"group_norm of x {x.shape} in {num_groups} groups")
     _check_parameters("group_norm", x, x.shape[1:2], weight=weight, bias=bias)
-    y = _whiten(reshape(x, (x.shape[0], num_groups, -1)), (2,), eps)
+    y = _whiten(reshape(x, (x.shape[0], num_groups, math.prod(x.shape[1:]) // num_groups)), (2,), eps)
     column = (x.shape[1],) + (1,) * (x.ndim - 2)
     return _affine(reshape(y, x.shape), *(p if p is None else reshape(p, column) for p in (weight, bias)))
 
