@@ -612,6 +612,27 @@ def test_dropout_statistics(device, p):
     np.testing.assert_array_equal(again.numpy(), values)
 
 
+@pytest.mark.parametrize("name", [n for n in LAYERS if len(LAYERS[n][1]) > 1])
+def test_layers_of_an_empty_batch(device, name):
+    make, shape = LAYERS[name]
+    layer = make(_On(device, "float32")).eval()
+    x = fc.init.zeros(0, *shape[1:], device=device, requires_grad=True)
+    y = layer(x)
+    assert y.shape == tuple(make(torch.nn).eval()(torch.zeros(0, *shape[1:])).shape)
+    y.sum().backward()
+    assert x.grad.shape == x.shape
+    for p in layer.parameters():
+        np.testing.assert_array_equal(p.grad.numpy(), 0)
+
+
+def test_conditions_that_are_numbers(device):
+    x = fc.Tensor([1.0, 2.0], device=device, requires_grad=True)
+    (fc.ops.where(True, x, 0.0) * 3 + fc.ops.where(False, x, 5.0)).sum().backward()
+    np.testing.assert_array_equal(x.grad.numpy(), 3)
+    np.testing.assert_array_equal(fc.ops.logical_and(True, x > 1).numpy(), [False, True])
+    np.testing.assert_array_equal(fc.ops.logical_or(False, x > 1).numpy(), [False, True])
+
+
 # --- losses and softmax ----------------------------------------------------------------------
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

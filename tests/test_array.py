@@ -2,11 +2,13 @@
 
 FASTCONV_EXAMPLES=20 draws 20 times as many random examples, new ones at every run.
 """
+import copy
 import gc
 import itertools
 import math
 import operator
 import os
+import pickle
 import weakref
 
 import numpy as np
@@ -361,6 +363,27 @@ def test_astype(device, source, target):
     same(x.astype(target), a.astype(target))
     same(x[::-2].astype(target), a[::-2].astype(target))
     assert x.astype(source).buffer is not x.buffer and x.astype(source, copy=False) is x
+
+
+def test_copies_and_pickles(device):
+    """Copies have memory of their own and keep its order; a Tensor keeps its gradient, not its graph."""
+    x = fc.array(numbered((2, 4, 3)), device=device).permute(0, 2, 1)
+    for y in (copy.copy(x), copy.deepcopy(x), pickle.loads(pickle.dumps(x))):
+        same(y, x.numpy())
+        assert y.device is device and y.buffer is not x.buffer
+    assert copy.deepcopy(x).strides == x.strides
+    p = fc.nn.Parameter(x)
+    (p * p).sum().backward()
+    for q in (copy.deepcopy(p), pickle.loads(pickle.dumps(p))):
+        assert type(q) is fc.nn.Parameter and q.requires_grad
+        same(q.data, x.numpy())
+        same(q.grad.data, 2 * x.numpy())
+    assert copy.deepcopy(p * 2).is_leaf
+    layer = fc.nn.Sequential(fc.nn.Linear(3, 2, device=device), fc.nn.BatchNorm1d(2, device=device))
+    again = copy.deepcopy(layer)
+    again[0].weight.data[...] = 0
+    again.load_state_dict(layer.state_dict())
+    same(again[0].weight.data, layer[0].weight.numpy())
 
 
 def test_large_integers_survive(device):

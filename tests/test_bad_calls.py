@@ -185,6 +185,8 @@ ARRAYS = [
     ("slice-float", TypeError, r"", lambda d: d.p.data[0.5:]),
     ("assign-shape", ValueError, r"\(4,\).*\(2, 3\)", lambda d: d.p.data.__setitem__(..., d.array(4))),
     ("assign-rank", ValueError, r"\(2, 2, 3\).*\(2, 3\)", lambda d: d.p.data.__setitem__(..., d.array(2, 2, 3))),
+    ("assign-broadcast", ValueError, r"\(4, 2, 3\).*\(0, 3, 1\)",
+     lambda d: d.p.data.broadcast_to(4, 2, 3).__setitem__(..., 1.0)),
     ("assign-elsewhere", ValueError, r"devices.*reference", lambda d: d.p.data.__setitem__(..., d.there)),
     ("assign-word", (TypeError, ValueError), r"<U|str", lambda d: d.p.data.__setitem__(0, "a")),
     ("assign-none", (TypeError, ValueError), r"object|None", lambda d: d.p.data.__setitem__(0, None)),
