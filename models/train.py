@@ -62,6 +62,8 @@ class Training:
     """One run: model, optimiser and loader, where it stands, and the loop over them."""
 
     def __init__(self, args):
+        for module in ("tqdm", "matplotlib", "safetensors"):        # better now than after the first epoch
+            data.dataset.require(module)
         task = TASKS[args.dataset]
         self.args, self.out = args, pathlib.Path(args.out)
         self.device = as_device(args.device) if args.device else fc.default_device()
