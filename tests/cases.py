@@ -250,9 +250,15 @@ def _indexing_and_recurrence():
                    (normal(t, n, 3 * h), normal(n, h), normal(3 * h, h), normal(3 * h)), length=72)
 
 
+def _attention():
+    shapes = (normal(2, 4, 3), normal(2, 5, 3), normal(2, 5, 2))
+    yield Case("attention", ops.scaled_dot_product_attention, shapes, length=15)
+    yield Case("attention-causal", lambda q, k, v: ops.scaled_dot_product_attention(q, k, v, is_causal=True), shapes, length=15)
+
+
 def _joined(outputs):
     """Everything a recurrent op returns in one tensor, (rows, h)."""
     return ops.concatenate([ops.reshape(o, (-1, o.shape[-1])) for o in outputs], 0)
 
 
-CASES = [*_indexing_and_recurrence(), *_pooling(), *_unary(), *_binary(), *_shape(), *_reductions(), *_products(), *_convolutions(), *_normalisation_and_losses()]
+CASES = [*_attention(), *_indexing_and_recurrence(), *_pooling(), *_unary(), *_binary(), *_shape(), *_reductions(), *_products(), *_convolutions(), *_normalisation_and_losses()]

@@ -31,6 +31,16 @@ class _Fixed(nn.Module):
         return self.module(*self.args)
 
 
+class _Self(nn.Module):
+    """Attention of a tensor to itself."""
+
+    def __init__(self, module, **keywords):
+        self.module, self.keywords = module, keywords
+
+    def forward(self, x):
+        return self.module(x, x, x, **self.keywords)[0]
+
+
 class _First(nn.Module):
     """The first output of a layer that returns a tuple."""
 
@@ -90,6 +100,13 @@ LAYERS = [
       for kind in ("RNN", "LSTM", "GRU")),
     *(layer(kind, lambda d, t, k=kind: _First(getattr(nn, k)(5, 3, batch_first=True, **_place(d, t)), lengths=[2, 4]),
             normal(2, 4, 5), label=" of lengths") for kind in ("RNN", "LSTM", "GRU")),
+    layer("MultiheadAttention", lambda d, t: _Self(nn.MultiheadAttention(6, 2, **_place(d, t))), normal(4, 2, 6)),
+    layer("MultiheadAttention", lambda d, t: _Self(nn.MultiheadAttention(6, 2, batch_first=True, **_place(d, t)), is_causal=True),
+          normal(2, 4, 6), label=" causal"),
+    placed("TransformerEncoderLayer", 6, 2, 8, 0.0, inputs=(normal(4, 2, 6),)),
+    placed("TransformerEncoderLayer", 6, 2, 8, 0.0, "gelu", norm_first=True, inputs=(normal(4, 2, 6),), label=" norm first"),
+    layer("TransformerEncoder", lambda d, t: nn.TransformerEncoder(
+        nn.TransformerEncoderLayer(6, 3, 8, 0.0, **_place(d, t)), 2), normal(4, 2, 6), length=256),
     plain("CrossEntropyLoss", inputs=(normal(5, 4), labels(5))),
     plain("SoftmaxLoss", inputs=(normal(5, 4), labels(5))),
     plain("MSELoss", inputs=(normal(3, 5), Input("normal", (3, 5), False))),

@@ -1,4 +1,5 @@
 """Layers and models: named, shaped and ordered like torch.nn, so that weights carry over."""
+from .attention import MultiheadAttention, TransformerEncoder, TransformerEncoderLayer
 from .conv import Conv, Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from .layers import GELU, Dropout, Flatten, Linear, ReLU, Sigmoid, SiLU, Softmax, Tanh
 from .loss import CrossEntropyLoss, MSELoss, SoftmaxLoss

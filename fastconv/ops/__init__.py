@@ -1,5 +1,6 @@
 """Every op by its public name. They take Tensors, Arrays, NumPy arrays and numbers."""
 from ..autograd import broadcast_to, cast, sum_to, to_device
+from .attention import scaled_dot_product_attention
 from .conv import (conv1d, conv2d, conv3d, conv_algorithms, conv_transpose1d, conv_transpose2d, conv_transpose3d)
 from .elementwise import (abs, add, clip, divide, equal, erf, exp, gelu, greater, greater_equal, isfinite, less, less_equal, log,
                           logical_and, logical_or, maximum, minimum, multiply, negative, not_equal, power, relu,
@@ -16,5 +17,5 @@ from .shape import (concatenate, dilate, flip, getitem, pad, permute, reshape, s
                     undilate, unsqueeze)
 
 __all__ = [name for name in dir() if not name.startswith("_")
-           and name not in ("algorithms", "conv", "elementwise", "indexing", "linalg", "loss", "norm", "patches", "pool",
+           and name not in ("algorithms", "attention", "conv", "elementwise", "indexing", "linalg", "loss", "norm", "patches", "pool",
                             "recurrent", "reduce", "shape")]
