@@ -31,6 +31,7 @@ from .strided cimport Loop, MAX_DIMS, add_array, coalesce, copy_strided, locate,
 cdef enum:
     SLAB = 256                  # columns of B in work at once
     BLOCK_PANELS = 8            # A panels of one block
+    PANELS_IN_PLACE = 2         # panels of A up to which B is not packed
     WEIGHT_COLUMNS = 384        # columns (tap, channel) of one task of the weight gradient
     WEIGHT_PIXELS = 128         # pixels packed at once there
     WEIGHT_TASKS = 8            # tasks that the weight gradient wants, whatever the threads
@@ -69,8 +70,10 @@ cdef struct Product:
     int64_t n_segments
     # the slab in work
     int64_t column, slab
+    int in_place                # B is read where it is, not packed
     char *packed_b
     int64_t packed_group        # bytes of one group's packed slab
+    int64_t b_stride, b_panel   # from one k to the next, and between panels
     int64_t panels, blocks
     char *workspace
     int64_t panel_bytes, thread_bytes, c_stride
@@ -283,6 +286,8 @@ cdef void compute_block(const Product *p, int64_t task, char *workspace) noexcep
     cdef char *c = workspace + p.panel_bytes
     cdef char *packed_b = p.packed_b + group * p.packed_group
     cdef fc_image image = part.image
+    if p.in_place:
+        packed_b = group_start(p, 1, group) + p.column * p.itemsize
     image.x = group_start(p, 0, group)
     if part.n_segments == 0:
         memset(c, 0, (row1 - row0) * p.c_stride * p.itemsize)
@@ -312,8 +317,8 @@ cdef void multiply_panel(const Product *p, const fc_run *runs, int64_t n_runs, i
         while run < n_runs and runs[run].k == k + length:
             length += runs[run].length
             run += 1
-        kernel.panel(rows, p.by_rows, a, a_stride, packed_b + k * kernel.tile_columns * p.itemsize,
-                     kernel.tile_columns, p.k * kernel.tile_columns, c, p.c_stride, length, p.slab, accumulate)
+        kernel.panel(rows, p.by_rows, a, a_stride, packed_b + k * p.b_stride * p.itemsize, p.b_stride, p.b_panel,
+                     c, p.c_stride, length, p.slab, accumulate)
         a += length * (1 if p.by_rows else a_stride) * p.itemsize
         accumulate = 1
 
@@ -351,6 +356,7 @@ cdef int multiply(Product *p) except -1:
     cdef int64_t nr = kernel.tile_columns, mr = kernel.tile_rows, groups = p.groups.size
     cdef int64_t slab = round_up(min(p.columns, <int64_t>SLAB), nr)
     cdef int threads = threads_for(groups * p.n_parts * p.pixels * round_up(p.columns, kernel.lanes) * p.k // 8)
+    cdef int pack_threads = min(threads, threads_for(groups * p.k * slab))
     cdef int64_t task, tasks, packs = groups * p.n_runs
     cdef Buffer packed, workspace
     p.panels = (p.pixels + mr - 1) // mr
@@ -359,7 +365,13 @@ cdef int multiply(Product *p) except -1:
         p.blocks = min(p.panels, round_up(p.blocks, threads))
     tasks = groups * p.n_parts * p.blocks
     p.packed_group = p.k * slab * p.itemsize
-    packed = new_buffer(groups * p.packed_group)
+    # A few rows do not repay the packing of B; whole vectors of it may be read beyond its last column.
+    p.in_place = p.taps[0] * p.taps[1] * p.taps[2] == 1 and p.w_stride[4] == 1 and p.panels <= PANELS_IN_PLACE
+    p.b_stride = p.w_stride[3] if p.in_place else nr
+    p.b_panel = nr if p.in_place else p.k * nr
+    if p.in_place:
+        packs = 0
+    packed = new_buffer(groups * p.packed_group if packs else 0)
     p.packed_b = packed.ptr
     p.c_stride = slab + kernel.lanes
     p.panel_bytes = round_up((mr * kernel.row_stride + 64) * p.itemsize, 64)
@@ -377,7 +389,7 @@ cdef int multiply(Product *p) except -1:
                 for task in range(tasks):
                     compute_block(p, task, p.workspace)
             else:
-                for task in prange(packs, num_threads=threads, schedule="static"):
+                for task in prange(packs, num_threads=pack_threads, schedule="static"):
                     pack_b_task(p, task)
                 for task in prange(tasks, num_threads=threads, schedule="dynamic"):
                     compute_block(p, task, p.workspace + threadid() * p.thread_bytes)
@@ -689,7 +701,7 @@ def conv_weight_grad(out, x, g, stride, padding, dilation):
     cdef Loop lx, lg, lout
     cdef int64_t dilations[3]
     cdef int64_t columns, nr, mr, task, tasks, column_tasks
-    cdef int d, threads
+    cdef int d, threads, store_threads
     cdef Buffer blocks, workspace
     read_array(&lx, x)
     read_array(&lg, g)
@@ -734,6 +746,7 @@ def conv_weight_grad(out, x, g, stride, padding, dilation):
     t.thread_bytes = round_up(t.a_bytes + (WEIGHT_PIXELS * t.b_stride + 64) * p.itemsize, 4096) + 64
     workspace = new_buffer(threads * t.thread_bytes)
     t.workspace = workspace.ptr
+    store_threads = min(threads, threads_for(tasks * t.rows * t.c_stride))
     with nogil:
         if threads == 1:
             for task in range(tasks):
@@ -743,7 +756,7 @@ def conv_weight_grad(out, x, g, stride, padding, dilation):
         else:
             for task in prange(tasks, num_threads=threads, schedule="dynamic"):
                 weight_task(&t, task, t.workspace + threadid() * t.thread_bytes)
-            for task in prange(tasks // t.pixel_groups, num_threads=threads, schedule="static"):
+            for task in prange(tasks // t.pixel_groups, num_threads=store_threads, schedule="static"):
                 weight_store(&t, task)
 
 

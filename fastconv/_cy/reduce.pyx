@@ -124,6 +124,7 @@ cdef int run(Plan *p, int accumulators) except -1:
     """Chunks, partial results and tasks; `accumulators` doubles (or int64_t) per output."""
     cdef int64_t task, tasks, chunk_tasks
     cdef int threads = threads_for(p.loop.size * p.inputs)
+    cdef int finish_threads
     cdef Buffer partial
     p.reduced_size = p.reduced.size
     p.pieces = (p.width + WIDTH - 1) // WIDTH
@@ -137,6 +138,7 @@ cdef int run(Plan *p, int accumulators) except -1:
     p.lines_per_task = max(<int64_t>1, TASK_WORK // max(<int64_t>1, p.reduced_size * min(p.width, <int64_t>WIDTH)))
     chunk_tasks = (p.lines + p.lines_per_task - 1) // p.lines_per_task * p.chunks
     tasks = (p.lines + p.lines_per_task - 1) // p.lines_per_task
+    finish_threads = min(threads, threads_for(p.kept.size * p.width * p.chunks * accumulators))
     with nogil:
         if threads == 1:
             for task in range(chunk_tasks):
@@ -146,7 +148,7 @@ cdef int run(Plan *p, int accumulators) except -1:
         else:
             for task in prange(chunk_tasks, num_threads=threads, schedule="dynamic"):
                 chunk_task(p, task)
-            for task in prange(tasks, num_threads=threads, schedule="static"):
+            for task in prange(tasks, num_threads=finish_threads, schedule="static"):
                 finish_task(p, task)
     return 0
 
