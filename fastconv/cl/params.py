@@ -21,7 +21,6 @@ class Params:
     tile_n: int = 1
     group_m: int = 8
     group_n: int = 16
-    rows_first: bool = False    # neighbouring groups take neighbouring rows (they share a panel of B)
     cache_bytes: int = 1 << 20  # of rows that are read again for every panel of columns
     # reductions
     reduce_lanes: int = 64      # work-items that share one contiguous row, 1 = no sharing
@@ -34,7 +33,7 @@ class Params:
     def valid(self, device):
         """Whether `device` (a pyopencl device) can launch groups of these sizes."""
         most, sizes = device.max_work_group_size, device.max_work_item_sizes
-        gemm = (self.group_m, self.group_n) if self.rows_first else (self.group_n, self.group_m)
+        gemm = (self.group_n, self.group_m)
         return (self.map_group <= min(most, sizes[0]) and self.reduce_lanes <= min(most, sizes[0])
                 and gemm[0] * gemm[1] <= most and gemm[0] <= sizes[0] and gemm[1] <= sizes[1]
                 and self.reduce_lanes * 32 <= device.local_mem_size
@@ -46,7 +45,7 @@ GPU = Params()
 
 # A PoCL-like runtime runs the work-items of a group as a loop on one core: a group is one tile, a
 # tile fills the vector registers, and the only parallelism that counts is that of the groups.
-CPU = Params(map_group=1024, vector=16, tile_m=8, tile_n=2, group_m=1, group_n=1, rows_first=True, cache_bytes=1 << 19,
+CPU = Params(map_group=1024, vector=16, tile_m=8, tile_n=2, group_m=1, group_n=1, cache_bytes=1 << 19,
              reduce_lanes=1, reduce_items=32, reduce_least=4096, grad_items=32, grad_least=512)
 
 # Runs on anything.

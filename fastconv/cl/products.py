@@ -48,32 +48,32 @@ class Gemm:
         packed_groups = 1 if one_panel else n_groups
         packed = packed_groups * blocks * n_k * panel
         x_offset = x.offset + x_shift
-        numbers = [packed, n_rows + tile_m, cols + panel, n_groups, x_offset,
+        tile_groups = -(-n_rows // (tile_m * group_m))
+        row_bytes = n_k * dtype.itemsize * tile_m * group_m     # at most: taps overlap
+        chunks = -(-tile_groups // max(1, params.cache_bytes // row_bytes))
+        tile_groups = -(-tile_groups // chunks)
+        numbers = [packed, tile_groups * tile_m * group_m * chunks, cols + panel, tile_groups * blocks * chunks * n_groups,
+                   x_offset, *(r[0] * r[1] for r in rows),
                    *(abs(n) for part in (groups, rows, k) for dim in part for n in dim),
                    *(abs(n) for tap in taps for n in tap),
                    *(reach(v.shape, [abs(s) for s in v.strides], v.offset) for v in (out, x, w))]
         index, wide = kernel_index(*numbers)
-        common = {"T": C_TYPES[dtype.name], **index, "V": vector, "TM": tile_m, "TN": tile_n, "GN": group_n,
-                  "RD": len(rows), "GD": len(groups), "TAPS": len(taps), "FIRST_TAP": first_tap,
-                  **({"ROWS_FIRST": 1} if params.rows_first else {})}
+        common = {"T": C_TYPES[dtype.name], **index, "V": vector, "TM": tile_m, "TN": tile_n, "GN": group_n, "GM": group_m,
+                  "RD": len(rows), "GD": len(groups), "TAPS": len(taps), "FIRST_TAP": first_tap}
         self.packed_bytes = packed * dtype.itemsize
         self.pack_struct = struct(wide, packed // vector, n_k, cols, blocks, _column(k, 0), _column(k, 1),
                                   [1] * len(groups) if one_panel else _column(groups, 0), _column(groups, 3), w_col, w.offset)
         self.pack = _pack_kernel(runtime, common, panel, len(groups), w_col)
         self.pack_size = (round_up(packed // vector, self.pack.local[0]),)
-        local = (group_m, group_n, 1) if params.rows_first else (group_n, group_m, 1)
+        local = (group_n, group_m)
         self.kernel = runtime.kernel(
             "gemm", "gemm.cl", local, **common,
             **({"C_STEP_1": 1} if c_step == 1 else {}), **({"OUT_STEP_1": 1} if out_col == 1 else {}),
             **({} if bias is None else {"HAS_BIAS": 1}))
-        tiles = -(-n_rows // tile_m)
-        row_bytes = n_k * dtype.itemsize * tile_m       # at most: taps overlap
-        chunk = round_up(min(tiles, max(1, params.cache_bytes // row_bytes)), group_m)
-        chunks = -(-tiles // chunk)
-        items = (chunk, blocks * group_n)
-        self.size = (*(items if params.rows_first else items[::-1]), n_groups * chunks)
+        self.size = (tile_groups * blocks * chunks * n_groups * group_n, group_m)
         self.struct = struct(
-            wide, n_rows, cols, channels, c_step, 0 if one_panel else blocks * n_k * panel, chunk, chunks,
+            wide, n_rows, cols, channels, c_step, 0 if one_panel else blocks * n_k * panel,
+            tile_groups, blocks, chunks,
             _column(rows, 0), _column(rows, 1), _column(rows, 2),
             _column(groups, 0), _column(groups, 1), _column(groups, 2), _column(groups, 4),
             x_offset, out.offset, 0 if bias is None else bias.offset, out_col, bias_col,
@@ -201,23 +201,22 @@ class WeightGrad:
                                    *(s * t for s, t in zip(stride, x.strides[2:5])),
                                    *(s * t for s, t in zip(dilation, x.strides[2:5])),
                                    *(reach(v.shape, [abs(s) for s in v.strides], v.offset) for v in (out, x, g)))
-        common = {"T": C_TYPES[dtype.name], **index, "V": vector, "TM": tile_m, "TN": tile_n, "GN": group_n,
-                  **({"ROWS_FIRST": 1} if params.rows_first else {})}
+        common = {"T": C_TYPES[dtype.name], **index, "V": vector, "TM": tile_m, "TN": tile_n, "GN": group_n, "GM": group_m}
         self.packed_bytes = packed * dtype.itemsize
         k = _merged_k([(n[0], n[2]) for n in (*lines, line)])
         self.pack_struct = struct(wide, packed // vector, pixels, cols, blocks, _column(k, 0), _column(k, 1), [groups], [g.strides[0]],
                                   g.strides[5], g.offset)
         self.pack = _pack_kernel(runtime, common, panel, 1, g.strides[5])
         self.pack_size = (round_up(packed // vector, self.pack.local[0]),)
-        local = (group_m, group_n, 1) if params.rows_first else (group_n, group_m, 1)
+        local = (group_n, group_m)
         self.kernel = runtime.kernel(
             "weight_grad", "weight_grad.cl", local, **common, TAPS=len(axes), LD=len(lines),
             FIRST_TAP=0 if batch_line else 1, **({"LINE_IS_BATCH": 1} if batch_line else {}),
             **({"OUT_STEP_1": 1} if target.strides[5] == 1 else {}))
-        items = (row_groups * group_m, blocks * group_n)
-        self.size = (*(items if params.rows_first else items[::-1]), groups * parts)
+        self.size = (row_groups * blocks * groups * parts * group_n, group_m)
         self.struct = struct(
-            wide, channels, cols, x.strides[5], c_blocks, n_taps, blocks, blocks * pixels * panel,
+            wide, channels, cols, x.strides[5], c_blocks, n_taps, row_groups, blocks,
+            blocks * pixels * panel,
             n_lines, length, line_parts, line_chunk, length_parts, length_chunk,
             [n[0] for n in lines], [n[1] for n in lines], line[1],
             x.strides[0], target.strides[0], part_step, target.strides[4], target.strides[5], x_offset, target.offset,

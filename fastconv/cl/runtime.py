@@ -4,6 +4,7 @@ One context and one in-order queue per device: whatever is enqueued later sees w
 before, so nothing here waits, and a buffer may go back to the pool while kernels still use it.
 """
 import collections
+import gc
 import pathlib
 import re
 import threading
@@ -66,6 +67,7 @@ class Runtime:
         self.lock = threading.RLock()
         self.has_double = bool(device.double_fp_config)
         self.max_alloc = device.max_mem_alloc_size
+        self.max_total = device.global_mem_size
         self._pool = cl.tools.MemoryPool(cl.tools.ImmediateAllocator(self.queue))
         self._live = self._peak = 0
         self._freed = collections.deque()
@@ -81,8 +83,15 @@ class Runtime:
     def allocate(self, nbytes):
         """A Buffer of at least `nbytes` bytes from the pool; MemoryError when there is no room."""
         with self.lock:
-            if nbytes > self.max_alloc:
+            self._live -= self._count_freed()
+            # Drivers promise memory that they do not have, and fail or swap later: keep within what there is.
+            if self._live + nbytes > self.max_total:
+                gc.collect()
+                self._live -= self._count_freed()
+            if nbytes > self.max_alloc or self._live + nbytes > self.max_total:
                 raise MemoryError(self._no_room(nbytes))
+            if self._pool.managed_bytes + nbytes > self.max_total:
+                self._pool.free_held()
             try:
                 memory = self._pool.allocate(max(nbytes, 16))
             except (cl.MemoryError, cl.LogicError, cl.RuntimeError, MemoryError):
@@ -92,7 +101,7 @@ class Runtime:
                     memory = self._pool.allocate(max(nbytes, 16))
                 except (cl.Error, MemoryError) as error:
                     raise MemoryError(f"{self._no_room(nbytes)}: {error}") from None
-            self._live += nbytes - self._count_freed()
+            self._live += nbytes
             self._peak = max(self._peak, self._live)
         return Buffer(nbytes, memory, self._freed)
 
@@ -106,7 +115,7 @@ class Runtime:
         stats = self.memory_stats()
         return (f"no room for {nbytes} bytes on {self.device.name.strip()}: {stats['allocated']} allocated, "
                 f"{stats['cached']} cached, at most {self.max_alloc} in one buffer, "
-                f"{self.device.global_mem_size} in all")
+                f"{self.max_total} in all")
 
     def memory_stats(self):
         with self.lock:
@@ -197,7 +206,15 @@ class Runtime:
             for value in scalars:
                 kernel.set_bytes(n, value)
                 n += 1
-            _enqueue(self.queue, kernel.kernel, size, kernel.local)
+            try:
+                _enqueue(self.queue, kernel.kernel, size, kernel.local)
+            except cl.MemoryError:
+                # Memory is attached at the first use: make room and try once more.
+                self.empty_cache()
+                try:
+                    _enqueue(self.queue, kernel.kernel, size, kernel.local)
+                except cl.MemoryError as error:
+                    raise MemoryError(f"{self._no_room(0)}: {error}") from None
 
 
 _enqueue = cl.enqueue_nd_range_kernel

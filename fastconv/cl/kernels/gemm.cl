@@ -13,7 +13,7 @@
  *     FIRST_TAP   the row dimension that is the first spatial one
  *     RD, GD      row and group dimensions
  *     C_STEP_1    x is contiguous along c;  OUT_STEP_1: out is contiguous along columns
- *     HAS_BIAS, ROWS_FIRST
+ *     HAS_BIAS
  */
 #ifndef T
 #define T float
@@ -22,6 +22,7 @@
 #define TM 8
 #define TN 1
 #define GN 16
+#define GM 8
 #define TAPS 2
 #define FIRST_TAP 1
 #define RD 3
@@ -39,7 +40,7 @@
 
 typedef struct {
     INDEX rows, cols, channels, c_step, panel_group;    /* panel_group: elements of a group's panels */
-    INDEX chunk, chunks;                                /* row tiles that stay in cache while the columns pass */
+    INDEX tile_groups, blocks, chunks;                  /* a chunk of tile_groups stays in cache while the blocks pass */
     INDEX row_shape[RD], row_x[RD], row_out[RD];
     INDEX group_shape[GD], group_x[GD], group_out[GD], group_bias[GD];
     INDEX x_offset, out_offset, bias_offset, col_out, col_bias;
@@ -66,10 +67,14 @@ typedef struct {
 KERNEL void gemm(const gemm_t layout, __global T *out, __global const T *x, __global const T *panels,
                  __global const T *bias)
 {
-    const INDEX group = (INDEX)get_global_id(2) / layout.chunks, chunk = (INDEX)get_global_id(2) % layout.chunks;
-    const INDEX row0 = (chunk * layout.chunk + (INDEX)get_global_id(ROW_AXIS)) * TM;
-    const INDEX block = (INDEX)get_global_id(COL_AXIS) / GN;
-    const int lane = GN > 1 ? (int)get_local_id(COL_AXIS) : 0;
+    INDEX number = get_group_id(0);
+    const INDEX tile = number % layout.tile_groups * GM + (INDEX)get_local_id(1);
+    number /= layout.tile_groups;
+    const INDEX block = number % layout.blocks;
+    number /= layout.blocks;
+    const INDEX chunk = number % layout.chunks, group = number / layout.chunks;
+    const INDEX row0 = (chunk * layout.tile_groups * GM + tile) * TM;
+    const int lane = get_local_id(0);
     if (row0 >= layout.rows)
         return;
 

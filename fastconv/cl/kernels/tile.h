@@ -1,5 +1,7 @@
 /* What the products share: a work-item computes TM rows by TN vectors of V columns, GN neighbouring
- * items take the columns of one panel, interleaved so that they read next to each other.
+ * items take the columns of one panel, interleaved so that they read next to each other. A group is
+ * GN x GM items; groups are numbered in one dimension (some drivers end the others at 65535), those
+ * with the same panel and neighbouring rows one after another.
  */
 #define PANEL (GN * TN * V)
 #define VT VECTOR(T)
@@ -8,12 +10,4 @@
 #define FMA fma
 #else
 #define FMA mad
-#endif
-
-#ifdef ROWS_FIRST
-#define ROW_AXIS 0
-#define COL_AXIS 1
-#else
-#define ROW_AXIS 1
-#define COL_AXIS 0
 #endif

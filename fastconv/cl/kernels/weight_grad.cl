@@ -19,6 +19,7 @@
 #define TM 8
 #define TN 1
 #define GN 16
+#define GM 8
 #define TAPS 2
 #define LD 2
 #define FIRST_TAP 1
@@ -34,7 +35,7 @@
 #endif
 
 typedef struct {
-    INDEX channels, cols, c_step, c_blocks, all_taps, blocks, panel_group;
+    INDEX channels, cols, c_step, c_blocks, all_taps, row_groups, blocks, panel_group;
     INDEX lines, length, line_parts, line_chunk, length_parts, length_chunk;
     INDEX line_shape[LD], line_x[LD], length_x;
     INDEX group_x, group_out, part_out, c_out, col_out, x_offset, out_offset;
@@ -43,11 +44,14 @@ typedef struct {
 
 KERNEL void weight_grad(const grad_t layout, __global T *out, __global const T *x, __global const T *panels)
 {
-    const INDEX row = get_global_id(ROW_AXIS);              /* (tap, block of channels) */
-    const INDEX block = (INDEX)get_global_id(COL_AXIS) / GN;
+    INDEX number = get_group_id(0);
+    const INDEX row = number % layout.row_groups * GM + (INDEX)get_local_id(1);     /* (tap, block of channels) */
+    number /= layout.row_groups;
+    const INDEX block = number % layout.blocks;
+    number /= layout.blocks;
     const INDEX parts = layout.line_parts * layout.length_parts;
-    const INDEX group = (INDEX)get_global_id(2) / parts, part = (INDEX)get_global_id(2) % parts;
-    const int lane = GN > 1 ? (int)get_local_id(COL_AXIS) : 0;
+    const INDEX group = number / parts, part = number % parts;
+    const int lane = get_local_id(0);
     if (row >= layout.c_blocks * layout.all_taps)
         return;
 
