@@ -20,9 +20,10 @@ MODULES = ("runtime", "buffer", "strided", "elementwise", "reduce", "gemm", "ind
 DEBUG = bool(int(os.environ.get("FASTCONV_DEBUG") or 0))
 NO_OPENMP = bool(int(os.environ.get("FASTCONV_NO_OPENMP") or 0))
 
-OPTIMISE = ["-O1", "-g"] if DEBUG else ["-O3", "-DNDEBUG"]
+OPTIMISE = ["-O1", "-g", "-UNDEBUG"] if DEBUG else ["-O3", "-DNDEBUG"]
 # Kernels keep NaN and infinity as they are (no -ffast-math); integers wrap as in NumPy.
 KERNEL_FLAGS = ["-fno-math-errno", "-fno-trapping-math", "-fwrapv", "-ffp-contract=fast", "-fopenmp-simd"]
+HEADERS = [*glob.glob(f"{KERNELS}/*.h"), "fastconv/scalar_ops.h"]
 # What each instruction set of x86-64 is compiled with, beside the baseline.
 X86_ISAS = {
     "avx2": ["-march=x86-64-v3"],
@@ -66,11 +67,16 @@ class BuildKernels(build_ext):
         return [f for f in KERNEL_FLAGS if self.accepts([f, "-Werror"], "int main(void) { return 0; }")]
 
     def compile_isa(self, isa, flags):
-        arch = [] if os.name == "nt" else ["-fPIC"]
-        return self.compiler.compile(
-            [f"{KERNELS}/isa_{isa}.c"], output_dir=self.build_temp,
-            extra_postargs=OPTIMISE + arch + self.kernel_flags() + flags,
-            depends=glob.glob(f"{KERNELS}/*.h") + ["fastconv/scalar_ops.h", f"{KERNELS}/isa_{isa}.c"])
+        """Object files of one instruction set; kept while nothing they are made of is newer."""
+        source = f"{KERNELS}/isa_{isa}.c"
+        folder = os.path.join(self.build_temp, "debug" if DEBUG else "release")
+        objects = self.compiler.object_filenames([source], output_dir=folder)
+        newest = max(map(os.path.getmtime, [source, *HEADERS, "setup.py"]))
+        if not self.force and all(os.path.exists(o) and os.path.getmtime(o) > newest for o in objects):
+            return objects
+        pic = [] if os.name == "nt" else ["-fPIC"]
+        return self.compiler.compile([source], output_dir=folder,
+                                     extra_postargs=OPTIMISE + pic + self.kernel_flags() + flags)
 
     def probe_openmp(self):
         """Compile and link flags with which a parallel program builds and runs; ([], []) without OpenMP."""
@@ -111,7 +117,7 @@ def extensions():
     from Cython.Build import cythonize
     libraries = [] if os.name == "nt" else ["m"]
     modules = [Extension(f"fastconv._cy.{name}", [f"{PACKAGE}/{name}.pyx"], include_dirs=[PACKAGE, KERNELS],
-                         depends=glob.glob(f"{KERNELS}/*.h") + ["fastconv/scalar_ops.h"], libraries=libraries)
+                         depends=HEADERS + glob.glob(f"{KERNELS}/*.c"), libraries=libraries)
                for name in MODULES if os.path.exists(f"{PACKAGE}/{name}.pyx")]
     directives = {"language_level": 3, "binding": True, "cdivision": True, "boundscheck": DEBUG,
                   "wraparound": False, "initializedcheck": False, "freethreading_compatible": True,

@@ -79,7 +79,8 @@ def test_conv_and_weight_gradient(seed, dtype):
     assert_same(dw)
 
 
-@pytest.mark.parametrize("h, k, stride, padding", [(4, 3, 1, 1), (4, 3, 2, 1), (2, 3, 2, 1), (1, 3, 1, 1), (9, 7, 4, 3)])
+@pytest.mark.parametrize("h, k, stride, padding", [(4, 3, 1, 1), (4, 3, 2, 1), (2, 3, 2, 1), (1, 3, 1, 1),
+                                                   (9, 7, 4, 3)])
 def test_conv_of_many_small_images(h, k, stride, padding):
     """Batches of small images, channels-last, where most taps lie in the padding."""
     p = (h + 2 * padding - k) // stride + 1
@@ -196,7 +197,8 @@ def test_kernels_from_many_python_threads():
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_forked_child_does_not_hang():
-    code = ("import os, numpy as np, fastconv as fc; a = fc.array(np.ones((512, 512), np.float32), device='cpu'); a @ a;"
+    code = ("import os, numpy as np, fastconv as fc\n"
+            "a = fc.array(np.ones((512, 512), np.float32), device='cpu'); a @ a\n"
             "pid = os.fork();\n"
             "if pid == 0: (a @ a).sum(); os._exit(7)\n"
             "print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))")
