@@ -192,6 +192,11 @@ class OpenCL:
         plan = self._plan(key, products.WeightGrad, self.runtime, out, x, g, stride, padding, dilation)
         plan.run(self.runtime, out, x, g)
 
+    def _wide(self, dtype):
+        """The C type in which short sums of `dtype` are added."""
+        wide = dtype == np.float32 and self.runtime.has_double and self.runtime.params.double_sums
+        return "double" if wide else C_TYPES[dtype.name]
+
     # --- pooling
 
     def max_pool(self, out, index, x, window, stride, padding, dilation):
@@ -220,8 +225,7 @@ class OpenCL:
         index, wide = kernel_index(out.size + group, *padding, *(
             n * s for n, s in zip(windows.shape[1:4], stride)), *(n * d for n, d in zip(window, dilation)), math.prod(window),
             *(n for x in placed for n in (*x.strides, layout.reach(x.shape, x.strides, x.offset))))
-        double = out.dtype == np.float64 or (runtime.has_double and runtime.params.double_sums)
-        built = runtime.kernel(name, "pool.cl", (group,), T=C_TYPES[out.dtype.name], A="double" if double else "float",
+        built = runtime.kernel(name, "pool.cl", (group,), T=C_TYPES[out.dtype.name], A=self._wide(out.dtype),
                                **index, **{name.upper(): 1}, **({"C_LAST": 1} if out.strides[4] == 1 else {}))
         fields = struct(wide, out.size, out.shape[0], out.shape[4], image.shape[1:4], windows.shape[1:4], *geometry,
                         [(x.offset, x.strides) for x in placed])
@@ -244,17 +248,56 @@ class OpenCL:
         self.runtime.launch(plan.kernel, plan.size, plan.structs[0],
                             [v.buffer.memory for v in (out, indptr, indices, data, x)])
 
-    def _plan_rows(self, name, out, x, step, offsets, entries):
-        """A plan of kernels/indexing.cl: one work-item per element of out (rows, width)."""
+    def add_rows(self, out, rows, starts, order, g):
+        self._check_dtype("add_rows", out.dtype)
+        key = ("add_rows", _key(out), _key(rows), _key(starts), _key(order), _key(g))
+        plan = self._plan(key, self._plan_rows, "add_rows", out, g, 1, (rows.offset, starts.offset, order.offset),
+                          order.size, rows.size)
+        self.runtime.launch(plan.kernel, plan.size, plan.structs[0],
+                            [v.buffer.memory for v in (out, rows, starts, order, g)])
+
+    def _plan_rows(self, name, out, x, step, offsets, entries, rows=None):
+        """A plan of kernels/indexing.cl: one work-item per element of `rows` rows as wide as out."""
         runtime = self.runtime
         group = min(runtime.params.map_group, 64)
-        rows, width = out.shape
-        index, wide = kernel_index(out.size + group, layout.size_of(x.shape), entries * max(1, abs(step)), *offsets, *x.strides,
+        rows, width = rows or out.shape[0], out.shape[1]
+        index, wide = kernel_index(rows * width + group, layout.size_of(x.shape), entries * max(1, abs(step)), *offsets, *x.strides,
                                    *out.strides, layout.reach(x.shape, x.strides, x.offset),
                                    layout.reach(out.shape, out.strides, out.offset))
-        built = runtime.kernel(name, "indexing.cl", (group,), T=C_TYPES[out.dtype.name], **index)
-        return Plan(built, (round_up(out.size, group),),
+        built = runtime.kernel(name, "indexing.cl", (group,), T=C_TYPES[out.dtype.name], A=self._wide(out.dtype), **index)
+        return Plan(built, (round_up(rows * width, group),),
                     [struct(wide, rows, width, out.strides, x.strides, out.offset, x.offset, step, offsets)])
+
+    # --- recurrent steps
+
+    def lstm_step(self, h, c, gates, gx, c_prev):
+        self._recurrent("lstm_step", (h, c, gates, gx, c_prev))
+
+    def lstm_step_grad(self, d_gates, dc_prev, dh, dc, gates, c, c_prev):
+        self._recurrent("lstm_step_grad", (d_gates, dc_prev, dh, dc, gates, c, c_prev), unit=1)
+
+    def gru_step(self, h, gates, gx, gh, bias, h_prev):
+        self._recurrent("gru_step", (h, gates, gx, gh, bias, h_prev))
+
+    def gru_step_grad(self, d_gx, d_gh, dh_prev, dh, gates, gh, h_prev):
+        self._recurrent("gru_step_grad", (d_gx, d_gh, dh_prev, dh, gates, gh, h_prev), unit=2)
+
+    def _recurrent(self, name, operands, unit=0):
+        plan = self._plan((name, *map(_key, operands)), self._plan_recurrent, name, operands, operands[unit].shape)
+        self.runtime.launch(plan.kernel, plan.size, plan.structs[0], [x.buffer.memory for x in operands])
+
+    def _plan_recurrent(self, name, operands, shape):
+        """A plan of kernels/recurrent.cl: one work-item per element of `shape`, (rows, hidden units)."""
+        runtime, dtype = self.runtime, operands[0].dtype
+        self._check_dtype(name, dtype)
+        group = min(runtime.params.map_group, 64)
+        strides = [(0, *x.strides)[-2:] for x in operands]
+        index, wide = kernel_index(math.prod(shape) + group, *(n for s in strides for n in s),
+                                   *(layout.reach(x.shape, x.strides, x.offset) for x in operands))
+        built = runtime.kernel(name, "recurrent.cl", (group,), T=C_TYPES[dtype.name], **index, OPERANDS=len(operands),
+                               **{f"{name}_ONLY": 1})
+        return Plan(built, (round_up(math.prod(shape), group),),
+                    [struct(wide, shape, [x.offset for x in operands], [s[0] for s in strides], [s[1] for s in strides])])
 
     # --- optimisers
 

@@ -1,6 +1,9 @@
-/* Rows by index: take, and the product with a sparse matrix in CSR form. */
+/* Rows by index: take, scatter-add, and the product with a sparse matrix in CSR form. A is what
+ * scattered sums add in.
+ */
 #ifndef T
 #define T float
+#define A float
 #define INDEX int
 #define GROUP_SIZE 64, 1, 1
 #endif
@@ -34,4 +37,19 @@ KERNEL void csr_matmul(const rows_t layout, __global T *out, __global const long
         sum += data[layout.offset2 + e * layout.step]
             * x[layout.x_offset + indices[layout.offset1 + e] * layout.x_row + j * layout.x_col];
     out[layout.out_offset + i * layout.out_row + j * layout.out_col] = sum;
+}
+
+/* out[rows[s], j] += sum of g[order[e], j] over the entries e of group s, in their order */
+KERNEL void add_rows(const rows_t layout, __global T *out, __global const long *rows, __global const long *starts,
+                     __global const long *order, __global const T *g)
+{
+    const INDEX item = get_global_id(0), s = item / layout.width, j = item % layout.width;
+    if (s >= layout.rows)
+        return;
+    const long last = starts[layout.offset1 + s + 1];
+    A sum = 0;
+    for (long e = starts[layout.offset1 + s]; e < last; e++)
+        sum += g[layout.x_offset + order[layout.offset2 + e] * layout.x_row + j * layout.x_col];
+    __global T *target = out + (layout.out_offset + rows[layout.offset0 + s] * layout.out_row + j * layout.out_col);
+    *target += (T)sum;
 }
