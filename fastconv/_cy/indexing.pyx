@@ -1,9 +1,9 @@
-"""take (rows by index) and csr_matmul (a sparse matrix times a dense one)."""
+"""take (rows by index), csr_matmul (a sparse matrix times a dense one), add_rows (a grouped scatter-add)."""
 from cython.parallel cimport prange
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy, memset
 
-from .kernels cimport fc_gemm
+from .kernels cimport FC_SUM, fc_gemm
 from .runtime cimport kernels, threads_for
 from .strided cimport Loop, add_array, copy_strided, set_shape
 
@@ -86,4 +86,52 @@ cdef void csr_row(const Loop *lo, const Loop *lptr, const Loop *lidx, const Loop
             value = (<const float *>lval.data[0])[e] if itemsize == 4 else (<const double *>lval.data[0])[e]
             kernel.axpy(acc, value, lx.data[0] + idx[e] * lx.strides[0][0] + j * x_step, n, x_step // itemsize)
         copy_strided(lo.data[0] + i * lo.strides[0][0] + j * out_step, out_step, <char *>acc, itemsize, n, itemsize)
+        j += n
+
+
+def add_rows(out, rows, starts, order, g):
+    """out[rows[s]] += sum of g[order[e]] for e in starts[s]..starts[s + 1] (see fastconv.reference.add_rows)."""
+    cdef Loop lo, lrows, lstarts, lorder, lg
+    cdef int64_t s, targets
+    cdef int threads
+    read_array(&lo, out)
+    read_array(&lrows, rows)
+    read_array(&lstarts, starts)
+    read_array(&lorder, order)
+    read_array(&lg, g)
+    if lg.dtype[0] > 1:
+        raise NotImplementedError("device 'cpu' has add_rows for float32 and float64 only")
+    targets = lrows.size
+    threads = threads_for(lg.size + targets * lo.shape[1])
+    if threads == 1:
+        with nogil:
+            for s in range(targets):
+                add_row(&lo, &lrows, &lstarts, &lorder, &lg, s)
+    else:
+        for s in prange(targets, nogil=True, num_threads=threads, schedule="guided"):
+            add_row(&lo, &lrows, &lstarts, &lorder, &lg, s)
+
+
+cdef void add_row(const Loop *lo, const Loop *lrows, const Loop *lstarts, const Loop *lorder, const Loop *lg,
+                  int64_t s) noexcept nogil:
+    """One target row, COLUMNS at a time, summed in double."""
+    cdef const int64_t *starts = <const int64_t *>lstarts.data[0]
+    cdef const int64_t *order = <const int64_t *>lorder.data[0]
+    cdef double acc[COLUMNS]
+    cdef int dtype = lg.dtype[0], itemsize = lg.itemsize[0]
+    cdef int64_t g_step = lg.strides[0][1], out_step = lo.strides[0][1], j = 0, n, e, i
+    cdef char *out = lo.data[0] + (<const int64_t *>lrows.data[0])[s] * lo.strides[0][0]
+    if lo.shape[1] == 1:
+        g_step = out_step = itemsize
+    while j < lo.shape[1]:
+        n = min(<int64_t>COLUMNS, lo.shape[1] - j)
+        memset(acc, 0, n * 8)
+        for e in range(starts[s], starts[s + 1]):
+            kernels.reduce_outer[FC_SUM][dtype](acc, lg.data[0] + order[e] * lg.strides[0][0] + j * g_step, 1, 0, n,
+                                                g_step // itemsize)
+        for i in range(n):
+            if dtype == 0:
+                (<float *>(out + (j + i) * out_step))[0] += <float>acc[i]
+            else:
+                (<double *>(out + (j + i) * out_step))[0] += acc[i]
         j += n

@@ -1,5 +1,5 @@
 """The declarations of kernels/isa.h for the .pyx files."""
-from libc.stdint cimport int64_t
+from libc.stdint cimport int32_t, int64_t
 
 cdef extern from "kernels/isa.h" nogil:
     int FC_F32, FC_F64, FC_I32, FC_I64, FC_U8, FC_BOOL
@@ -62,6 +62,17 @@ cdef extern from "kernels/isa.h" nogil:
     ctypedef void (*fc_sgd_step)(const fc_sgd *step, int64_t n, void **data, const int64_t *stride) noexcept nogil
     ctypedef void (*fc_adam_step)(const fc_adam *step, int64_t n, void **data, const int64_t *stride) noexcept nogil
 
+    ctypedef struct fc_block:
+        void *y
+        void *x
+        int32_t *index
+        int64_t rows, n, y_row, index_row, x_row, y_step, index_step, x_step
+        int32_t tap
+    int FC_POOL_MAX_STEP, FC_POOL_PICK_STEP, FC_POOL_SPREAD_STEP, FC_POOL_SUM_STEP
+    ctypedef void (*fc_pool)(const fc_block *block) noexcept nogil
+    int FC_LSTM, FC_LSTM_GRAD, FC_GRU, FC_GRU_GRAD
+    ctypedef void (*fc_recurrent)(int64_t n, void **data, const int64_t *stride, int operands) noexcept nogil
+
     ctypedef struct fc_kernels:
         const char *name
         fc_map map[64][6]           # pointers to such arrays in C
@@ -75,5 +86,7 @@ cdef extern from "kernels/isa.h" nogil:
         fc_product_inner product_inner[2]
         fc_product_outer product_outer[2]
         fc_gemm gemm[2]
+        fc_pool pool[4][2]
+        fc_recurrent recurrent[4][2]
         fc_sgd_step sgd[2]
         fc_adam_step adam[2]

@@ -104,6 +104,21 @@ typedef struct {
 typedef void (*fc_sgd_step)(const fc_sgd *step, int64_t n, void *const *data, const int64_t *stride);
 typedef void (*fc_adam_step)(const fc_adam *step, int64_t n, void *const *data, const int64_t *stride);
 
+/* A block of pooling windows seen from one tap: rows x n outputs y, the taps they chose, inputs x. */
+typedef struct {
+    void *y, *x;
+    int32_t *index;
+    int64_t rows, n;
+    int64_t y_row, index_row, x_row, y_step, index_step, x_step;
+    int32_t tap;
+} fc_block;
+enum { FC_POOL_MAX_STEP, FC_POOL_PICK_STEP, FC_POOL_SPREAD_STEP, FC_POOL_SUM_STEP, FC_POOLS };
+typedef void (*fc_pool)(const fc_block *block);
+
+/* The elementwise part of a recurrent step over n hidden units. */
+enum { FC_LSTM, FC_LSTM_GRAD, FC_GRU, FC_GRU_GRAD, FC_RECURRENTS };
+typedef void (*fc_recurrent)(int64_t n, void *const *data, const int64_t *stride, int operands);
+
 typedef struct {
     const char *name;
     const fc_map (*map)[FC_DTYPES];             /* [op][dtype], NULL outside the op's domain */
@@ -117,6 +132,8 @@ typedef struct {
     fc_product_inner product_inner[2];
     fc_product_outer product_outer[2];
     fc_gemm gemm[2];
+    fc_pool pool[FC_POOLS][2];
+    fc_recurrent recurrent[FC_RECURRENTS][2];
     fc_sgd_step sgd[2];
     fc_adam_step adam[2];
 } fc_kernels;

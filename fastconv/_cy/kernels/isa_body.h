@@ -19,6 +19,7 @@
 #include "elementwise.h"
 #include "reduce.h"
 #include "optim.h"
+#include "windows.h"
 
 #define T float
 #define SUFFIX f32
@@ -54,6 +55,10 @@ const fc_kernels FC_CAT(fc_kernels, FC_ISA) = {
     .product_inner = {product_inner_f32, product_inner_f64},
     .product_outer = {product_outer_f32, product_outer_f64},
     .gemm = {FC_GEMM_TABLE(f32), FC_GEMM_TABLE(f64)},
+    .pool = {{pool_max_f32, pool_max_f64}, {pool_pick_f32, pool_pick_f64}, {pool_spread_f32, pool_spread_f64},
+             {pool_sum_f32, pool_sum_f64}},
+    .recurrent = {{lstm_f32, lstm_f64}, {lstm_grad_f32, lstm_grad_f64}, {gru_f32, gru_f64},
+                  {gru_grad_f32, gru_grad_f64}},
     .sgd = {sgd_f32, sgd_f64},
     .adam = {adam_f32, adam_f64},
 };
