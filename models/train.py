@@ -125,14 +125,13 @@ class Training:
 
     def _train_step(self, x, y):
         self.optimizer.lr = self._learning_rate()
-        labels = fc.array(y, device=self.device)
         logits = self.model(fc.Tensor(x, device=self.device))
-        loss = self.loss(logits, labels)
+        loss = self.loss(logits, y)         # labels from the host: they are checked there, without waiting
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
         # Hits are counted on the device and read when they are shown; only the loss is read each step.
-        self.hits = self.hits + count_hits(logits, labels)
+        self.hits = self.hits + count_hits(logits, y)
         value = loss.item()
         if not math.isfinite(value):
             raise Diverged(f"the loss became {value} in epoch {self.epoch + 1}, batch {self.done + 1}: "
@@ -143,9 +142,13 @@ class Training:
         self.done += 1
 
     def _learning_rate(self):
+        """Up in a line over the first epoch, then down to 0 along half a cosine; or constant."""
         if self.args.schedule == "none":
             return self.args.lr
-        progress = (self.epoch * self.steps + self.done) / (self.args.epochs * self.steps)
+        step = self.epoch * self.steps + self.done
+        if step < self.steps:
+            return self.args.lr * (step + 1) / self.steps
+        progress = (step - self.steps) / max((self.args.epochs - 1) * self.steps, 1)
         return self.args.lr * (1 + math.cos(math.pi * progress)) / 2
 
     def _evaluate(self):
@@ -154,10 +157,9 @@ class Training:
         loss, hits, seen = 0.0, 0, 0
         with fc.no_grad():
             for x, y in itertools.islice(self.test_loader, self.args.limit):
-                labels = fc.array(y, device=self.device)
                 logits = self.model(fc.Tensor(x, device=self.device))
-                loss += self.loss(logits, labels).item() * len(x)
-                hits = hits + count_hits(logits, labels)
+                loss += self.loss(logits, y).item() * len(x)
+                hits = hits + count_hits(logits, y)
                 seen += len(x)
                 if self.stop:
                     return False
@@ -241,7 +243,7 @@ def build_model(name, task, device):
 
 def count_hits(logits, labels):
     """How many rows of `logits` have their maximum at the label: a 0-d Array on the device."""
-    return (logits.data.argmax(axis=1) == labels).astype("int64").sum()
+    return (logits.data.argmax(axis=1) == labels).sum()
 
 
 # --- the command line ------------------------------------------------------------------------
@@ -279,8 +281,8 @@ def parse_arguments(argv=None):
     p.add_argument("--weight-decay", type=number(float, 0, "a finite weight decay of at least 0"), default=1e-3)
     p.add_argument("--optimizer", choices=tuple(OPTIMIZERS), default="adam",
                    help="adam adds the weight decay to the gradient, adamw applies it apart; sgd has momentum 0.9")
-    p.add_argument("--schedule", choices=("none", "cosine"),
-                   help="of the learning rate; default: cosine (down to 0) with --augment, else none")
+    p.add_argument("--schedule", choices=("none", "cosine"), default="cosine",
+                   help="of the learning rate: up over the first epoch and down to 0 along a cosine, or constant")
     p.add_argument("--augment", action="store_true", help="random crops, and for cifar10 flips, of the training images")
     p.add_argument("--seed", type=number(int, 0, "a whole number of at least 0"), default=0)
     p.add_argument("--limit", type=positive, metavar="N", help="only N batches an epoch, for a quick look")
@@ -292,7 +294,6 @@ def parse_arguments(argv=None):
     args.model = args.model or task.model
     args.epochs = args.epochs or task.epochs
     args.batch_size = args.batch_size or task.batch_size
-    args.schedule = args.schedule or ("cosine" if args.augment else "none")
     args.out = args.out or f"runs/{args.model}-{args.dataset}"
     return args
 
