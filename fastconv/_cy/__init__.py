@@ -11,7 +11,29 @@
     optim         sgd_step, adam_step
     kernels/      what the loops run: straight-line C, compiled once per instruction set
 """
+import contextlib
+import os
+
 import numpy as np
+
+
+@contextlib.contextmanager
+def _short_spin():
+    """Let libgomp's threads, which it starts under these settings when it is loaded, wait briefly before they sleep.
+
+    Its default spins for milliseconds: on cores that others use too, a step of many small regions then
+    takes ten times as long. Whoever sets OMP_WAIT_POLICY or GOMP_SPINCOUNT is left alone.
+    """
+    ours = not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & set(os.environ)
+    if ours:
+        os.environ["GOMP_SPINCOUNT"] = "10000"
+    yield
+    if ours:
+        del os.environ["GOMP_SPINCOUNT"]
+
+
+with _short_spin():
+    from . import runtime
 
 from .buffer import allocate, empty_cache, memory_stats
 from .elementwise import map
@@ -21,7 +43,8 @@ from .optim import adam_step, sgd_step
 from .pool import max_pool, max_pool_grad, max_pool_pick, window_sum
 from .recurrent import gru_step, gru_step_grad, lstm_step, lstm_step_grad
 from .reduce import arg_reduce, moments, product_sums, reduce
-from .runtime import config, get_num_threads, set_num_threads
+
+config, get_num_threads, set_num_threads = runtime.config, runtime.get_num_threads, runtime.set_num_threads
 
 name = "cpu"
 kind = "cpu"
