@@ -13,19 +13,16 @@ def uniform_parameter(bound, shape, device, dtype, rng=None):
 class Linear(Module):
     """y = x @ weight.T + bias over the last axis.
 
-    weight (out_features, in_features) Kaiming-uniform with ReLU gain, bias (out_features,) uniform
-    within 1/sqrt(in_features).
+    weight (out_features, in_features) and bias (out_features,) uniform within 1/sqrt(in_features).
     """
 
     def __init__(self, in_features, out_features, bias=True, device=None, dtype="float32", rng=None):
         if in_features < 1 or out_features < 1:
             raise ValueError(f"Linear({in_features}, {out_features}): sizes must be positive")
         self.in_features, self.out_features = in_features, out_features
-        self.weight = Parameter(init.kaiming_uniform(in_features, out_features, (out_features, in_features),
-                                                     device=device, dtype=dtype, rng=rng))
-        self.bias = None
-        if bias:
-            self.bias = uniform_parameter(1 / math.sqrt(in_features), (out_features,), device, dtype, rng)
+        bound = 1 / math.sqrt(in_features)
+        self.weight = uniform_parameter(bound, (out_features, in_features), device, dtype, rng)
+        self.bias = uniform_parameter(bound, (out_features,), device, dtype, rng) if bias else None
 
     def forward(self, x):
         if not x.shape or x.shape[-1] != self.in_features:
