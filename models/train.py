@@ -1,6 +1,7 @@
-"""Train a network, `python -m models.train [resnet9|cnn] --dataset ... --out runs/x`.
+"""Train a network, `python -m models.train [resnet9|cnn|lm] --dataset ... --out runs/x`.
 
 Without arguments: a small CNN on the handwritten digits inside scikit-learn, in under half a minute.
+`lm` trains a language model and has options of its own: `python -m models.train lm --help`.
 """
 import argparse
 import dataclasses
@@ -301,6 +302,9 @@ def parse_arguments(argv=None):
 def main(argv=None):
     """The command; returns its exit status."""
     argv = sys.argv[1:] if argv is None else list(argv)
+    if argv[:1] == ["lm"]:
+        from . import train_lm
+        return train_lm.main(argv[1:])
     args = parse_arguments(argv)
     try:
         training = Training(args)

@@ -3,6 +3,7 @@ import os
 
 os.environ.setdefault("FASTCONV_POISON", "1")            # unwritten outputs show as NaN
 os.environ.pop("OPENBLAS_CORETYPE", None)
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")      # workers share the cores
 _worker = os.environ.get("PYTEST_XDIST_WORKER")
 if _worker:
     # PoCL's kernel cache races between processes.

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the tests on every device found; the arguments are pytest's. Without an OpenCL device, Debian's
+# Runs the tests on every device found; the arguments are pytest's (-n 0: in one process). Without an OpenCL device, Debian's
 # PoCL (OpenCL on the CPU) is installed first.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../.ci/venv.sh"
@@ -13,4 +13,4 @@ if ! has_opencl; then
     apt_install pocl-opencl-icd || echo "could not install it" >&2
     has_opencl || echo "still no OpenCL device: its tests will be left out" >&2
 fi
-exec "$python" -m pytest "$@"
+exec "$python" -m pytest -n auto "$@"
