@@ -9,7 +9,7 @@ import os
 
 import numpy as np
 
-from .device import Device, default_device
+from .device import default_device
 from .device import device as as_device
 
 MAX_DIMS = 16

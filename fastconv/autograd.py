@@ -25,7 +25,7 @@ import numpy as np
 
 from .array import FLOAT64, FLOATS, Array, array
 
-REGISTRY = {}
+REGISTRY: dict = {}       # name -> Op
 
 _clock = itertools.count()
 _tensor_class = None
@@ -140,8 +140,8 @@ class Op:
         runs only when w needs its gradient. g is the gradient of y; of several outputs both are tuples.
         """
         if isinstance(rule, str):
-            def register(function, index=self.names.index(rule)):
-                self.rules[index] = function
+            def register(function):
+                self.rules[self.names.index(rule)] = function
                 return function
             return register
         self.joint_rule = rule

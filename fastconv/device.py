@@ -43,13 +43,13 @@ def _missing(entry, device_name):
     return raise_not_implemented
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def reference():
     """The NumPy device: slow, plain, and what the others are checked against."""
     return Device(_reference)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def cpu():
     """The CPU device: Cython + OpenMP kernels (threads: `fastconv.set_num_threads`)."""
     from . import _cy
@@ -70,7 +70,7 @@ def opencl(selector=None):
     return _opencl(cl.find(selector))
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _opencl(implementation):
     return Device(implementation)
 

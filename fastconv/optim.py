@@ -15,7 +15,7 @@ class Optimizer:
     lr       the learning rate; may be changed between steps (`optimizer.lr = ...`)
     """
 
-    state_names = ()
+    state_names: tuple = ()
 
     def __init__(self, params, **hyperparameters):
         self.params = list(params)

@@ -115,7 +115,8 @@ class LanguageTraining:
         write_csv(self.out / "metrics.csv", self.history, COLUMNS)
         plot_perplexity(self.out / "curves.png", self.history, f"{self.args.cell} language model, {self.device.name}")
         print(f"epoch {self.epoch:3d}/{self.args.epochs}  lr {lr:g}  train perplexity {row['train_perplexity']:.1f}  "
-              f"valid perplexity {row['valid_perplexity']:.1f}  {row['tokens_per_second']} tokens/s  {row['seconds']} s", flush=True)
+              f"valid perplexity {row['valid_perplexity']:.1f}  {row['tokens_per_second']} tokens/s  {row['seconds']} s",
+              flush=True)
 
     def _settings(self):
         names = ("cell", "hidden", "embedding", "layers", "dropout")
@@ -143,7 +144,8 @@ def check_vocabulary(path, parts, dictionary):
     """ValueError when a checkpoint's words are not those of a dictionary."""
     words = parts.get("words", [])
     if words != dictionary.idx2word:
-        differs = next((i for i, (a, b) in enumerate(zip(words, dictionary.idx2word)) if a != b), min(len(words), len(dictionary)))
+        pairs = enumerate(zip(words, dictionary.idx2word))
+        differs = next((i for i, (a, b) in pairs if a != b), min(len(words), len(dictionary)))
         raise ValueError(f"{path}: its vocabulary of {len(words)} words does not match the corpus's {len(dictionary)}; "
                          f"they differ from word {differs} on")
 

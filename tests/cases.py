@@ -261,4 +261,5 @@ def _joined(outputs):
     return ops.concatenate([ops.reshape(o, (-1, o.shape[-1])) for o in outputs], 0)
 
 
-CASES = [*_attention(), *_indexing_and_recurrence(), *_pooling(), *_unary(), *_binary(), *_shape(), *_reductions(), *_products(), *_convolutions(), *_normalisation_and_losses()]
+CASES = [*_unary(), *_binary(), *_shape(), *_reductions(), *_products(), *_convolutions(), *_pooling(),
+         *_normalisation_and_losses(), *_indexing_and_recurrence(), *_attention()]

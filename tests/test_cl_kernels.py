@@ -146,7 +146,7 @@ def test_the_tunables_of_other_devices(device, base, wide, monkeypatch):
         monkeypatch.setattr(layout, "fits_32", lambda *numbers: False)
     if not base.valid(device.implementation.cl_device):
         pytest.skip("groups too large for this device")
-    other = tuned(device, base=base, reduce_least=8, grad_least=8, cache_bytes=2048)
+    other = tuned(device, base=base, reduce_least=8, cache_bytes=2048)
     rng = np.random.default_rng(0)
     values = rng.integers(-4, 5, (6, 300, 5)).astype(np.float32)
     expected, x = both(other, values)

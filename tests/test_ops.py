@@ -84,7 +84,8 @@ def test_small_integers_match_bit_for_bit(case, fast_device, rng):
 
 
 def _differentiable(case, rng):
-    return [fc.Tensor(a, requires_grad=i.differentiable) for a, i in zip(in_float64([i.draw(rng) for i in case.inputs]), case.inputs)]
+    arrays = in_float64([i.draw(rng) for i in case.inputs])
+    return [fc.Tensor(a, requires_grad=i.differentiable) for a, i in zip(arrays, case.inputs)]
 
 
 @pytest.mark.parametrize("case", [c for c in CASES if c.differentiable], ids=[c.name for c in CASES if c.differentiable])

@@ -176,15 +176,17 @@ def test_a_diverging_run_stops_and_says_so(tmp_path, capsys):
     assert re.search(r"the loss became (nan|inf) in epoch 1, batch \d+", error) and "1e+30" in error
 
 
-def test_the_schedule_goes_from_lr_to_zero(tmp_path):
+def test_the_schedule_rises_over_an_epoch_and_falls_to_zero(tmp_path):
     training = train.Training(train.parse_arguments(["--schedule", "cosine", "--epochs", "4", "--lr", "0.5",
                                                      "--out", str(tmp_path)]))
     rates = []
-    for training.epoch in range(4):
-        for training.done in range(training.steps):
-            rates.append(training._learning_rate())
-    assert rates[0] == 0.5 and rates[2 * training.steps] == pytest.approx(0.25) and 0 < rates[-1] < 1e-3
-    assert rates == sorted(rates, reverse=True)
+    steps = training.steps
+    for step in range(4 * steps):
+        training.epoch, training.done = divmod(step, steps)
+        rates.append(training._learning_rate())
+    assert rates[0] == pytest.approx(0.5 / steps) and rates[steps - 1] == 0.5 and 0 < rates[-1] < 1e-3
+    assert rates[:steps] == sorted(rates[:steps]) and rates[steps:] == sorted(rates[steps:], reverse=True)
+    assert rates[5 * steps // 2] == pytest.approx(0.25, rel=0.05)
 
 
 def test_the_picture_of_one_epoch(tmp_path):

@@ -5,8 +5,17 @@ from .layers import GELU, Dropout, Flatten, Linear, ReLU, Sigmoid, SiLU, Softmax
 from .loss import CrossEntropyLoss, MSELoss, SoftmaxLoss
 from .module import Identity, Module, Parameter, Residual, Sequential
 from .norm import BatchNorm1d, BatchNorm2d, BatchNorm3d, GroupNorm, LayerNorm
-from .pool import (AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveAvgPool3d, AvgPool1d, AvgPool2d, AvgPool3d, MaxPool1d,
-                   MaxPool2d, MaxPool3d)
+from .pool import (
+                   AdaptiveAvgPool1d,
+                   AdaptiveAvgPool2d,
+                   AdaptiveAvgPool3d,
+                   AvgPool1d,
+                   AvgPool2d,
+                   AvgPool3d,
+                   MaxPool1d,
+                   MaxPool2d,
+                   MaxPool3d,
+)
 from .recurrent import GRU, LSTM, RNN, Embedding, GRUCell, LSTMCell, RNNCell
 
 __all__ = [name for name in dir() if name[0].isupper()]

@@ -26,7 +26,8 @@ class MultiheadAttention(Module):
             raise ValueError(f"MultiheadAttention: {num_heads} heads do not divide embed_dim={embed_dim}")
         self.embed_dim, self.num_heads, self.batch_first, self.dropout, self.rng = embed_dim, num_heads, batch_first, dropout, rng
         place = {"device": device, "dtype": dtype}
-        self.in_proj_weight = Parameter(init.xavier_uniform(3 * embed_dim, embed_dim, (3 * embed_dim, embed_dim), rng=rng, **place))
+        shape = (3 * embed_dim, embed_dim)
+        self.in_proj_weight = Parameter(init.xavier_uniform(*shape, shape, rng=rng, **place))
         self.in_proj_bias = Parameter(init.zeros(3 * embed_dim, **place)) if bias else None
         self.out_proj = Linear(embed_dim, embed_dim, bias, rng=rng, **place)
         if bias:

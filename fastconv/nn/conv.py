@@ -17,7 +17,7 @@ class _ConvNd(Module):
     """weight (out, in / groups, *kernel) Kaiming-uniform with ReLU gain over fan-in, bias (out,) uniform
     within 1/sqrt(fan-in)."""
 
-    dims = None
+    dims: int
     transposed = False
 
     def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, dilation=1, groups=1, bias=True,

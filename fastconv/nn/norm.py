@@ -12,7 +12,7 @@ class _BatchNorm(Module):
     momentum=None keeps the plain average over all batches.
     """
 
-    ranks = ()
+    ranks: tuple
 
     def __init__(self, num_features, eps=1e-5, momentum=0.1, affine=True, track_running_stats=True, device=None,
                  dtype="float32"):

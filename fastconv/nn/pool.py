@@ -6,7 +6,7 @@ from .module import Module
 class _MaxPool(Module):
     """The largest element of each window; see fastconv.ops.max_pool2d."""
 
-    function = None
+    function: object
 
     def __init__(self, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False):
         self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
@@ -37,7 +37,7 @@ class MaxPool3d(_MaxPool):
 class _AvgPool(Module):
     """The mean of each window; see fastconv.ops.avg_pool2d."""
 
-    function = None
+    function: object
 
     def __init__(self, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True):
         self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
@@ -68,7 +68,7 @@ class AvgPool3d(_AvgPool):
 class _AdaptiveAvgPool(Module):
     """Means over windows chosen so that the spatial sizes become output_size."""
 
-    dims = None
+    dims: int
 
     def __init__(self, output_size):
         self.output_size = output_size

@@ -73,7 +73,7 @@ class _Parameters(Module):
 class _Cell(_Parameters):
     """One step: x (n, input_size) or (input_size,), and a state of the same rank."""
 
-    kind = None
+    kind: str
 
     def __init__(self, input_size, hidden_size, bias=True, nonlinearity="tanh", device=None, dtype="float32", rng=None):
         self.input_size, self.hidden_size, self.nonlinearity = input_size, hidden_size, nonlinearity
@@ -142,7 +142,7 @@ class _Recurrent(_Parameters):
     x (t, input_size) without a batch is taken too.
     """
 
-    kind = None
+    kind: str
 
     def __init__(self, input_size, hidden_size, num_layers=1, nonlinearity="tanh", bias=True, batch_first=False,
                  dropout=0.0, bidirectional=False, device=None, dtype="float32", rng=None):

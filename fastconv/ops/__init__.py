@@ -17,5 +17,5 @@ from .shape import (concatenate, dilate, flip, getitem, pad, permute, reshape, s
                     undilate, unsqueeze)
 
 __all__ = [name for name in dir() if not name.startswith("_")
-           and name not in ("algorithms", "attention", "conv", "elementwise", "indexing", "linalg", "loss", "norm", "patches", "pool",
-                            "recurrent", "reduce", "shape")]
+           and name not in ("algorithms", "attention", "conv", "elementwise", "indexing", "linalg", "loss", "norm", "patches",
+                            "pool", "recurrent", "reduce", "shape")]

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..array import array, empty
 
+
 def _implicit_gemm(out, x, w, bias, stride, padding, dilation):
     """A matrix product whose loader reads patches in place; no im2col buffer."""
     out.device.conv(out, x, w, bias, stride, padding, dilation)

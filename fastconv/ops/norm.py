@@ -30,7 +30,7 @@ def _normalize_by_statistics(x, weight, bias, axes, eps):
 
 @_normalize_by_statistics.gradient
 def _(g, y, x, weight, bias, axes, eps):
-    (g, *_), (y, mean, var, rstd) = g, y
+    (g, *_), (_, mean, _, rstd) = g, y
     count = math.prod(x.shape[a] for a in axes)
     sum_g, sum_gx = (empty(mean.shape, x.dtype, x.device) for _ in range(2))
     x.device.product_sums(sum_g, sum_gx, g, x, mean, axes)

@@ -66,10 +66,10 @@ def _fold(columns, patches):
         for k, s, d, o in reversed(list(zip(p.kernel, p.stride, p.dilation, p.out))):
             rest, i = divmod(rest, k)
             key.insert(0, slice(i * d, i * d + (o - 1) * s + 1, s))
-        target = out[(slice(None), slice(None), *key)]
+        target = out[(slice(None), slice(None)) + tuple(key)]
         if target.size:
             target.device.map("add", target, target, columns[:, :, tap])
-    return out[(slice(None), slice(None), *(slice(q, q + s) for s, q in zip(size, p.padding)))]
+    return out[(slice(None), slice(None)) + tuple(slice(q, q + s) for s, q in zip(size, p.padding))]
 
 
 @_fold.gradient

@@ -138,7 +138,7 @@ def _window_spread(g, window):
         for b in dims[1]:
             for c in dims[2]:
                 out, taps, padding, dilation = zip(a, b, c)
-                target = dxv[(slice(None), *out)]
+                target = dxv[(slice(None),) + out]
                 if None in taps:
                     target._fill(0)
                 else:
