@@ -1,4 +1,4 @@
-"""Train a network, `python -m models.train [resnet9|cnn|lm] --dataset ... --out runs/x`.
+"""Train a network, `python -m models.train [resnet9|resnet18|mobilenetv2|cnn|lm] --dataset ... --out runs/x`.
 
 Without arguments: a small CNN on the handwritten digits inside scikit-learn, in under half a minute.
 `lm` trains a language model and has options of its own: `python -m models.train lm --help`.
@@ -21,13 +21,13 @@ from fastconv import data, nn, optim
 from fastconv.device import device as as_device
 from fastconv.random import generator
 
-from . import ResNet9, SimpleCNN
+from . import MobileNetV2, ResNet9, ResNet18, SimpleCNN
 from .metrics import plot_curves, write_csv
 
 OPTIMIZERS = {"adam": optim.Adam, "adamw": optim.AdamW, "sgd": optim.SGD}
 TEST_BATCH = 500
 # Settings that a resumed run shares with the run that it continues.
-FIXED = ("model", "dataset", "batch_size", "lr", "weight_decay", "optimizer", "schedule", "augment", "limit", "seed")
+FIXED = ("model", "width", "dataset", "batch_size", "lr", "weight_decay", "optimizer", "schedule", "augment", "limit", "seed")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Training:
         train, test = task.open(args, train=True), task.open(args, train=False)
         self.loader = data.DataLoader(train, args.batch_size, shuffle=True, rng=args.seed)
         self.test_loader = data.DataLoader(test, TEST_BATCH)
-        self.model = build_model(args.model, task, self.device)
+        self.model = build_model(args, task, self.device)
         self.loss = nn.CrossEntropyLoss()
         self.optimizer = OPTIMIZERS[args.optimizer](self.model.parameters(), lr=args.lr,
                                                     weight_decay=args.weight_decay,
@@ -233,13 +233,15 @@ class Diverged(ArithmeticError):
     """The loss is no longer a finite number."""
 
 
-def build_model(name, task, device):
-    channels, size, _ = task.shape
+def build_model(args, task, device):
+    name, (channels, size, _) = args.model, task.shape
     if name == "cnn":
         return SimpleCNN(channels, image_size=size, device=device)
     if task.shape != (3, 32, 32):
-        raise ValueError(f"resnet9 takes images of 3 x 32 x 32, these are {' x '.join(map(str, task.shape))}: use cnn")
-    return ResNet9(device=device)
+        raise ValueError(f"{name} takes images of 3 x 32 x 32, these are {' x '.join(map(str, task.shape))}: use cnn")
+    if name == "resnet9":
+        return ResNet9(device=device, width=args.width)
+    return {"resnet18": ResNet18, "mobilenetv2": MobileNetV2}[name](10, 32, device=device)
 
 
 def count_hits(logits, labels):
@@ -270,7 +272,9 @@ def number(kind, least, what):
 def parse_arguments(argv=None):
     positive = number(int, 1, "a positive whole number")
     p = Parser(prog="python -m models.train", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("model", nargs="?", choices=("resnet9", "cnn"), help="default: what suits the data set")
+    p.add_argument("model", nargs="?", choices=("resnet9", "resnet18", "mobilenetv2", "cnn"),
+                   help="default: what suits the data set")
+    p.add_argument("--width", choices=("seed", "full"), default="seed", help="of resnet9: the course's, or the original")
     p.add_argument("--dataset", choices=tuple(TASKS), help="default: cifar10 for resnet9, else digits")
     p.add_argument("--data", metavar="DIR", default=os.environ.get("FASTCONV_DATA") or "data",
                    help="folder with the files (default: FASTCONV_DATA or data)")
@@ -290,7 +294,7 @@ def parse_arguments(argv=None):
     p.add_argument("--out", metavar="DIR", help="default: runs/MODEL-DATASET")
     p.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
     args = p.parse_args(argv)
-    args.dataset = args.dataset or ("cifar10" if args.model == "resnet9" else "digits")
+    args.dataset = args.dataset or ("digits" if args.model in (None, "cnn") else "cifar10")
     task = TASKS[args.dataset]
     args.model = args.model or task.model
     args.epochs = args.epochs or task.epochs
