@@ -11,8 +11,10 @@
  * result      SAME     the dtype of the inputs
  *             BOOL     0 or 1
  * expression  over x0, x1, ... of type T (the inputs' dtype; bool is stored as uint8 0 or 1).
- *             Functions are those that <tgmath.h> and OpenCL C both have under one name;
- *             FC_POW is pow for floats and exact repeated multiplication for integers.
+ *             FC_EXP, FC_LOG, FC_TANH, FC_ERF and FC_SIGMOID are float_math.h's for float and the
+ *             library's for double, FC_SQRT is rounded correctly, FC_POW is pow for floats and exact
+ *             repeated multiplication for integers. A product that meets a sum is FC_FMA(a, b, c) =
+ *             a * b + c: left to compilers, some would round once and some twice.
  *
  * `copy` (which converts dtypes) and `where` (whose first input is bool) have mixed dtypes and are
  * kernels of their own on every device.
@@ -21,13 +23,13 @@ FC_OP(negative,      1, NUMBER, SAME, -x0)
 FC_OP(abs,           1, NUMBER, SAME, x0 < 0 ? -x0 : x0 + 0)
 FC_OP(reciprocal,    1, FLOAT,  SAME, 1 / x0)
 FC_OP(square,        1, NUMBER, SAME, x0 * x0)
-FC_OP(sqrt,          1, FLOAT,  SAME, sqrt(x0))
-FC_OP(rsqrt,         1, FLOAT,  SAME, 1 / sqrt(x0))
-FC_OP(exp,           1, FLOAT,  SAME, exp(x0))
-FC_OP(log,           1, FLOAT,  SAME, log(x0))
-FC_OP(tanh,          1, FLOAT,  SAME, tanh(x0))
-FC_OP(erf,           1, FLOAT,  SAME, erf(x0))
-FC_OP(sigmoid,       1, FLOAT,  SAME, 1 / (1 + exp(-x0)))
+FC_OP(sqrt,          1, FLOAT,  SAME, FC_SQRT(x0))
+FC_OP(rsqrt,         1, FLOAT,  SAME, 1 / FC_SQRT(x0))
+FC_OP(exp,           1, FLOAT,  SAME, FC_EXP(x0))
+FC_OP(log,           1, FLOAT,  SAME, FC_LOG(x0))
+FC_OP(tanh,          1, FLOAT,  SAME, FC_TANH(x0))
+FC_OP(erf,           1, FLOAT,  SAME, FC_ERF(x0))
+FC_OP(sigmoid,       1, FLOAT,  SAME, FC_SIGMOID(x0))
 FC_OP(relu,          1, NUMBER, SAME, x0 < 0 ? 0 : x0)
 FC_OP(sign,          1, NUMBER, SAME, x0 > 0 ? 1 : x0 < 0 ? -1 : x0)
 FC_OP(isfinite,      1, FLOAT,  BOOL, x0 - x0 == 0)
@@ -50,16 +52,16 @@ FC_OP(logical_and,   2, ANY,    BOOL, x0 != 0 && x1 != 0)
 FC_OP(logical_or,    2, ANY,    BOOL, x0 != 0 || x1 != 0)
 FC_OP(logical_xor,   2, ANY,    BOOL, (x0 != 0) != (x1 != 0))
 /* g * tanh'(x), and g where y is positive: gradients from the output y. */
-FC_OP(tanh_grad,     2, FLOAT,  SAME, x0 * (1 - x1 * x1))
+FC_OP(tanh_grad,     2, FLOAT,  SAME, x0 * FC_FMA(-x1, x1, 1))
 FC_OP(relu_grad,     2, FLOAT,  SAME, x1 > 0 ? x0 : 0)
 
 /* min(max(x, low), high), NaN stays NaN. */
 FC_OP(clip,          3, NUMBER, SAME, x0 < x1 ? x1 : x0 > x2 ? x2 : x0)
 /* From x0 towards x1 by the fraction x2: a running average. */
-FC_OP(lerp,          3, FLOAT,  SAME, x0 + (x1 - x0) * x2)
+FC_OP(lerp,          3, FLOAT,  SAME, FC_FMA(x1 - x0, x2, x0))
 
 /* x, mean, rstd, weight, bias: one pass of a normalisation. */
-FC_OP(normalize,     5, FLOAT,  SAME, (x0 - x1) * (x2 * x3) + x4)
+FC_OP(normalize,     5, FLOAT,  SAME, FC_FMA(x0 - x1, x2 * x3, x4))
 /* g, x, mean, scale, mean of g, mean of g*(x-mean)/var: its gradient with respect to x,
  * scale = weight * rstd. */
-FC_OP(normalize_grad, 6, FLOAT, SAME, x3 * (x0 - x4 - (x1 - x2) * x5))
+FC_OP(normalize_grad, 6, FLOAT, SAME, x3 * FC_FMA(x2 - x1, x5, x0 - x4))

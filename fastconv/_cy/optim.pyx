@@ -115,7 +115,7 @@ def adam_step(params, grads, ms, vs, lr, beta1, beta2, eps, weight_decay, decoup
     work.adam.beta2 = beta2
     work.adam.eps = eps
     work.adam.weight_decay = 0 if decoupled else weight_decay
-    work.adam.shrink = 1 - lr * weight_decay if decoupled else 1
+    work.adam.shrink = lr * weight_decay if decoupled else 0
     work.adam.rate = lr / (1 - beta1 ** step)
     work.adam.correction = 1 / sqrt(1 - beta2 ** step)
     work.run()

@@ -315,7 +315,7 @@ class OpenCL:
 
     def adam_step(self, params, grads, ms, vs, lr, beta1, beta2, eps, weight_decay, decoupled, step):
         flags = {"ADAM": 1, "DECOUPLED": 1} if decoupled else {"ADAM": 1}
-        scalars = (lr / (1 - beta1 ** step), 1 - beta2 ** step, beta1, 1 - beta1, beta2, 1 - beta2, eps, weight_decay,
+        scalars = (lr / (1 - beta1 ** step), 1 / math.sqrt(1 - beta2 ** step), beta1, 1 - beta1, beta2, 1 - beta2, eps, weight_decay,
                    lr * weight_decay)
         for operands in zip(params, grads, ms, vs):
             self._step("adam_step", flags, operands, scalars)

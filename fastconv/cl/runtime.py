@@ -17,7 +17,7 @@ import pyopencl.tools
 from . import params as _params
 
 KERNELS = pathlib.Path(__file__).with_name("kernels")
-INCLUDES = {"scalar_ops.h": KERNELS.parents[1] / "scalar_ops.h"}
+INCLUDES = {name: KERNELS.parents[1] / name for name in ("scalar_ops.h", "float_math.h")}      # shared with _cy
 
 # Uploads up to this size are staged in host memory and left to the queue; larger ones wait.
 STAGED_BYTES = 16 << 20
@@ -66,6 +66,7 @@ class Runtime:
         self.queue = cl.CommandQueue(self.context, device)
         self.lock = threading.RLock()
         self.has_double = bool(device.double_fp_config)
+        self.has_fma = bool(device.single_fp_config & cl.device_fp_config.FMA)
         self.max_alloc = device.max_mem_alloc_size
         self.max_total = device.global_mem_size
         self._pool = cl.tools.MemoryPool(cl.tools.ImmediateAllocator(self.queue))
@@ -120,8 +121,9 @@ class Runtime:
     def memory_stats(self):
         with self.lock:
             self._live -= self._count_freed()
-            return {"allocated": self._live, "peak": self._peak,
-                    "cached": self._pool.managed_bytes - self._pool.active_bytes}
+            # Live blocks are rounded up and the difference counts as managed: not what the pool holds.
+            cached = self._pool.managed_bytes - self._pool.active_bytes if self._pool.held_blocks else 0
+            return {"allocated": self._live, "peak": self._peak, "cached": cached}
 
     def empty_cache(self):
         with self.lock:
@@ -178,6 +180,8 @@ class Runtime:
         given.append("#define GROUP_SIZE " + ", ".join(map(str, sizes)))
         if self.has_double:
             given.append("#define HAS_DOUBLE 1")
+        if self.has_fma:
+            given.append("#define HAS_FMA 1")
         source = "\n".join(given) + "\n" + _source(file)
         program = cl.Program(self.context, source)
         try:

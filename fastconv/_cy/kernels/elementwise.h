@@ -47,10 +47,6 @@
     FC_EACH_##domain(FC_DEFINE_MAP, name, arity, FC_RESULT_##result, (__VA_ARGS__))
 #include "../../scalar_ops.h"
 #undef FC_OP
-#undef exp
-#undef log
-#undef tanh
-#undef sqrt
 
 /* Conversions. Through int64_t from a float to uint8, so that values out of range wrap. */
 #define FC_TO_f32(v) ((float)(v))

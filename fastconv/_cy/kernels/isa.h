@@ -99,7 +99,8 @@ typedef struct {
     int nesterov, first;
 } fc_sgd;
 typedef struct {
-    double beta1, beta2, eps, weight_decay, shrink, rate, correction;
+    double beta1, beta2, eps, weight_decay;
+    double shrink, rate, correction;        /* lr * decoupled decay, lr / (1 - beta1^t), 1 / sqrt(1 - beta2^t) */
 } fc_adam;
 typedef void (*fc_sgd_step)(const fc_sgd *step, int64_t n, void *const *data, const int64_t *stride);
 typedef void (*fc_adam_step)(const fc_adam *step, int64_t n, void *const *data, const int64_t *stride);

@@ -41,10 +41,8 @@ FC_DEFINE_POOL(pool_sum, f32, float, double, FC_POOL_SUM)
 FC_DEFINE_POOL(pool_sum, f64, double, double, FC_POOL_SUM)
 
 /* Recurrent steps. d[k] is operand k, s[k] its stride; operands in the order of the function's
- * parameters in reference.py, with one pointer for each gate. */
-#define FC_SIGMOID(T, x) ((T)1 / ((T)1 + FC_EXP(-(x))))
-#define FC_EXP(x) _Generic((x), float: fc_expf, double: exp)(x)
-#define FC_TANH(x) _Generic((x), float: fc_tanhf, double: tanh)(x)
+ * parameters in reference.py, with one pointer for each gate.
+ * cl/kernels/recurrent.cl has the same expressions: they round alike. */
 #define AT(k) (((T *)d[k])[i * s[k]])
 
 #define FC_RECURRENT(name, dtype, TYPE, ...) \
@@ -64,11 +62,11 @@ FC_DEFINE_POOL(pool_sum, f64, double, double, FC_POOL_SUM)
 
 /* h, c, gates (2..5), gx (6..9), c_prev */
 FC_RECURRENT_BOTH(lstm,
-    const T in = FC_SIGMOID(T, AT(2) + AT(6));
-    const T forget = FC_SIGMOID(T, AT(3) + AT(7));
+    const T in = FC_SIGMOID(AT(2) + AT(6));
+    const T forget = FC_SIGMOID(AT(3) + AT(7));
     const T cell = FC_TANH(AT(4) + AT(8));
-    const T o = FC_SIGMOID(T, AT(5) + AT(9));
-    const T c = forget * AT(10) + in * cell;
+    const T o = FC_SIGMOID(AT(5) + AT(9));
+    const T c = FC_FMA(forget, AT(10), in * cell);
     AT(2) = in; AT(3) = forget; AT(4) = cell; AT(5) = o;
     AT(1) = c;
     AT(0) = o * FC_TANH(c);)
@@ -76,26 +74,26 @@ FC_RECURRENT_BOTH(lstm,
 FC_RECURRENT_BOTH(lstm_grad,
     const T in = AT(7), forget = AT(8), cell = AT(9), o = AT(10), dh = AT(5);
     const T t = FC_TANH(AT(11));
-    const T total = AT(6) + dh * o * (1 - t * t);
+    const T total = FC_FMA(dh * o, FC_FMA(-t, t, 1), AT(6));
     AT(0) = total * cell * in * (1 - in);
     AT(1) = total * AT(12) * forget * (1 - forget);
-    AT(2) = total * in * (1 - cell * cell);
+    AT(2) = total * in * FC_FMA(-cell, cell, 1);
     AT(3) = dh * t * o * (1 - o);
     AT(4) = total * forget;)
 /* h, gates (1..3), gx (4..6), gh (7..9), bias (10..12), h_prev */
 FC_RECURRENT_BOTH(gru,
     const T hr = AT(7) + AT(10), hz = AT(8) + AT(11), hn = AT(9) + AT(12);
-    const T r = FC_SIGMOID(T, AT(4) + hr);
-    const T z = FC_SIGMOID(T, AT(5) + hz);
-    const T c = FC_TANH(AT(6) + r * hn);
-    const T h = (1 - z) * c + z * AT(13);
+    const T r = FC_SIGMOID(AT(4) + hr);
+    const T z = FC_SIGMOID(AT(5) + hz);
+    const T c = FC_TANH(FC_FMA(r, hn, AT(6)));
+    const T h = FC_FMA(z, AT(13), (1 - z) * c);
     AT(7) = hr; AT(8) = hz; AT(9) = hn;
     AT(1) = r; AT(2) = z; AT(3) = c;
     AT(0) = h;)
 /* d_gx (0..2), d_gh (3..5), dh_prev, dh, gates (8..10), gh (11..13), h_prev */
 FC_RECURRENT_BOTH(gru_grad,
     const T r = AT(8), z = AT(9), c = AT(10), dh = AT(7);
-    const T dn = dh * (1 - z) * (1 - c * c);
+    const T dn = dh * (1 - z) * FC_FMA(-c, c, 1);
     const T dz = dh * (AT(14) - c) * z * (1 - z);
     const T dr = dn * AT(13) * r * (1 - r);
     AT(0) = dr; AT(1) = dz; AT(2) = dn;

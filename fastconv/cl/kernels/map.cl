@@ -20,6 +20,7 @@
 #define GROUP_SIZE 256, 1, 1
 #endif
 #include "common.h"
+#include "scalar_math.h"
 
 static inline T power_of(T x, T e)
 {

@@ -1,5 +1,6 @@
 /* The elementwise part of one time step of LSTM and GRU, and its gradient: one work-item per row and
- * hidden unit. Gates lie side by side along the columns, `hidden` wide each.
+ * hidden unit. Gates lie side by side along the columns, `hidden` wide each. _cy/kernels/windows.h has
+ * the same expressions: they round alike.
  */
 #ifndef T
 #define T float
@@ -9,6 +10,7 @@
 #define lstm_step_ONLY
 #endif
 #include "common.h"
+#include "scalar_math.h"
 
 typedef struct { INDEX rows, hidden, offset[OPERANDS], row[OPERANDS], col[OPERANDS]; } layout_t;
 
@@ -18,22 +20,20 @@ typedef struct { INDEX rows, hidden, offset[OPERANDS], row[OPERANDS], col[OPERAN
     if (i < layout.rows) {
 #define UNIT_END }
 
-static inline T logistic(T x) { return 1 / (1 + exp(-x)); }
-
 #ifdef lstm_step_ONLY
 KERNEL void lstm_step(const layout_t layout, __global T *h, __global T *c, __global T *gates, __global const T *gx,
                       __global const T *c_prev)
 {
     UNIT_BEGIN
-    const T in = logistic(AT(gates, 2, 0) + AT(gx, 3, 0)), forget = logistic(AT(gates, 2, 1) + AT(gx, 3, 1));
-    const T g = tanh(AT(gates, 2, 2) + AT(gx, 3, 2)), o = logistic(AT(gates, 2, 3) + AT(gx, 3, 3));
-    const T cell = forget * AT(c_prev, 4, 0) + in * g;
+    const T in = FC_SIGMOID(AT(gates, 2, 0) + AT(gx, 3, 0)), forget = FC_SIGMOID(AT(gates, 2, 1) + AT(gx, 3, 1));
+    const T g = FC_TANH(AT(gates, 2, 2) + AT(gx, 3, 2)), o = FC_SIGMOID(AT(gates, 2, 3) + AT(gx, 3, 3));
+    const T cell = FC_FMA(forget, AT(c_prev, 4, 0), in * g);
     AT(gates, 2, 0) = in;
     AT(gates, 2, 1) = forget;
     AT(gates, 2, 2) = g;
     AT(gates, 2, 3) = o;
     AT(c, 1, 0) = cell;
-    AT(h, 0, 0) = o * tanh(cell);
+    AT(h, 0, 0) = o * FC_TANH(cell);
     UNIT_END
 }
 #endif
@@ -44,10 +44,10 @@ KERNEL void lstm_step_grad(const layout_t layout, __global T *d_gates, __global 
 {
     UNIT_BEGIN
     const T in = AT(gates, 4, 0), forget = AT(gates, 4, 1), g = AT(gates, 4, 2), o = AT(gates, 4, 3);
-    const T t = tanh(AT(c, 5, 0)), d = AT(dh, 2, 0), total = AT(dc, 3, 0) + d * o * (1 - t * t);
+    const T t = FC_TANH(AT(c, 5, 0)), d = AT(dh, 2, 0), total = FC_FMA(d * o, FC_FMA(-t, t, 1), AT(dc, 3, 0));
     AT(d_gates, 0, 0) = total * g * in * (1 - in);
     AT(d_gates, 0, 1) = total * AT(c_prev, 6, 0) * forget * (1 - forget);
-    AT(d_gates, 0, 2) = total * in * (1 - g * g);
+    AT(d_gates, 0, 2) = total * in * FC_FMA(-g, g, 1);
     AT(d_gates, 0, 3) = d * t * o * (1 - o);
     AT(dc_prev, 1, 0) = total * forget;
     UNIT_END
@@ -60,14 +60,14 @@ KERNEL void gru_step(const layout_t layout, __global T *h, __global T *gates, __
 {
     UNIT_BEGIN
     const T hr = AT(gh, 3, 0) + AT(bias, 4, 0), hz = AT(gh, 3, 1) + AT(bias, 4, 1), hn = AT(gh, 3, 2) + AT(bias, 4, 2);
-    const T r = logistic(AT(gx, 2, 0) + hr), z = logistic(AT(gx, 2, 1) + hz), n = tanh(AT(gx, 2, 2) + r * hn);
+    const T r = FC_SIGMOID(AT(gx, 2, 0) + hr), z = FC_SIGMOID(AT(gx, 2, 1) + hz), n = FC_TANH(FC_FMA(r, hn, AT(gx, 2, 2)));
     AT(gh, 3, 0) = hr;
     AT(gh, 3, 1) = hz;
     AT(gh, 3, 2) = hn;
     AT(gates, 1, 0) = r;
     AT(gates, 1, 1) = z;
     AT(gates, 1, 2) = n;
-    AT(h, 0, 0) = (1 - z) * n + z * AT(h_prev, 5, 0);
+    AT(h, 0, 0) = FC_FMA(z, AT(h_prev, 5, 0), (1 - z) * n);
     UNIT_END
 }
 #endif
@@ -78,7 +78,7 @@ KERNEL void gru_step_grad(const layout_t layout, __global T *d_gx, __global T *d
 {
     UNIT_BEGIN
     const T r = AT(gates, 4, 0), z = AT(gates, 4, 1), n = AT(gates, 4, 2), d = AT(dh, 3, 0);
-    const T dn = d * (1 - z) * (1 - n * n), dz = d * (AT(h_prev, 6, 0) - n) * z * (1 - z);
+    const T dn = d * (1 - z) * FC_FMA(-n, n, 1), dz = d * (AT(h_prev, 6, 0) - n) * z * (1 - z);
     const T dr = dn * AT(gh, 5, 2) * r * (1 - r);
     AT(d_gx, 0, 0) = dr;
     AT(d_gx, 0, 1) = dz;

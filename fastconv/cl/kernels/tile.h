@@ -6,7 +6,10 @@
 #define PANEL (GN * TN * V)
 #define VT VECTOR(T)
 
-#ifdef FP_FAST_FMAF
+/* Rounded once, as on the CPU, so that the devices' sums agree to the last bit; `mad` may round as it
+ * likes, and is for devices whose fma would be a routine. */
+#include "fma.h"
+#ifdef FUSED
 #define FMA fma
 #else
 #define FMA mad
