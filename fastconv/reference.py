@@ -18,6 +18,7 @@ What a kernel may rely on (Array and ops have seen to it):
 A kernel computes into its outputs, returns None, writes nothing else, and gives the same bits on
 every run: no atomics on floats, no order that depends on scheduling.
 """
+import functools
 import math
 
 import numpy as np
@@ -244,6 +245,22 @@ def conv(out, x, w, bias, stride, padding, dilation):
     view(out)[...] = y
 
 
+@functools.lru_cache(maxsize=4096)
+def weight_grad_order(out_shape, g_shape):
+    """(chunk, batch_inner): in which order conv_weight_grad adds up its pixels (see there).
+
+    By the shapes alone. More chunks let more workers share the sum, and keep a chunk's pixels in a
+    cache; but their partial gradients should not be larger than x and g.
+    """
+    _, batch, *out_size, outs = g_shape
+    *taps, channels = out_shape[1:5]
+    pixels = batch * math.prod(out_size)
+    affordable = pixels * (channels + outs) // (2 * math.prod(taps) * channels * outs)
+    chunks = max(1, min(pixels // 1024, max(8, affordable)))
+    width = next((n for n in reversed(out_size) if n > 1), 1)
+    return -(-pixels // chunks), width < min(batch, 8)
+
+
 def conv_weight_grad(out, x, g, stride, padding, dilation):
     """The gradient of `conv` with respect to w, given the gradient g of its output.
 
@@ -251,6 +268,12 @@ def conv_weight_grad(out, x, g, stride, padding, dilation):
             x[g, n, p*s0 - p0 + i*d0, q*s1 - p1 + j*d1, r*s2 - p2 + k*d2, c] * g[g, n, p, q, r, o]
 
     Shapes and parameters as in `conv`: out is w's gradient, g has the shape of conv's output.
+
+    The longest sum of a training step, so its order is part of the contract: devices with FMA give
+    the same bits. Pixels are numbered row-major as (n, p, q, r), or for small images, `batch_inner`,
+    as (p, q, r, n). Each `chunk` of consecutive pixels is one chain of FMAs from 0 per element of
+    out, in that order; pixels that a tap sees outside x may be left out. The chunks' results are
+    added one after another. (This device adds in NumPy's order.)
     """
     dw = np.zeros(out.shape, out.dtype)
     xv, gv = view(x), view(g)

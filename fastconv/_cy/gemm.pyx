@@ -23,6 +23,7 @@ from cython.parallel cimport prange, threadid
 from libc.stdint cimport int64_t
 from libc.string cimport memset
 
+from ..reference import weight_grad_order
 from .buffer cimport Buffer, new_buffer
 from .kernels cimport fc_gemm, fc_image, fc_run
 from .runtime cimport kernels, threads_for
@@ -34,8 +35,6 @@ cdef enum:
     PANELS_IN_PLACE = 2         # panels of A up to which B is not packed
     WEIGHT_COLUMNS = 384        # columns (tap, channel) of one task of the weight gradient
     WEIGHT_PIXELS = 128         # pixels packed at once there
-    WEIGHT_TASKS = 8            # tasks that the weight gradient wants, whatever the threads
-    PIXELS_PER_GROUP = 1024     # pixels that are worth a partial sum of their own
     MOST_POSITIONS = 64         # output positions that may become parts
 
 # Positions become parts when less than this share of (tap, position) pairs lies inside the image.
@@ -600,26 +599,57 @@ cdef struct WeightGradient:
     fc_image g                  # the gradient of the output as an image of its own pixels
     int64_t rows                # output channels
     int by_columns              # g has its channels side by side
-    int64_t pixel_groups, panels
+    int64_t chunk, chunks       # pixels that are summed in one go, in the order of the contract
+    int64_t batch               # images, where they are the innermost pixels; else 0
+    int64_t panels
     int64_t b_stride            # of packed patches
     int64_t c_stride
-    char *c                     # [pixel group][group][column task][rows][c_stride]
+    char *c                     # [chunk][group][column task][rows][c_stride]
     int64_t c_bytes
     char *workspace
     int64_t a_bytes, thread_bytes
 
 
+ctypedef void (*pack_fn)(void *dst, int64_t dst_stride, const fc_image *image, int64_t pixel, int64_t rows,
+                         const fc_run *runs, int64_t n_runs) noexcept nogil
+
+
+cdef void pack_pixels(const WeightGradient *t, pack_fn pack, char *dst, int64_t dst_stride, int64_t pixel_stride,
+                      const fc_image *image, int64_t pixel, int64_t n, const fc_run *runs,
+                      int64_t n_runs) noexcept nogil:
+    """Pixels [pixel, pixel + n) in the order of the contract: as they lie, or position by position."""
+    cdef fc_image at
+    cdef int64_t position, first, rows, o
+    cdef int axis
+    if t.batch == 0:
+        pack(dst, dst_stride, image, pixel, n, runs, n_runs)
+        return
+    at = image[0]
+    at.out[0] = at.out[1] = at.out[2] = 1
+    while n > 0:
+        position = pixel // t.batch
+        first = pixel % t.batch
+        rows = min(n, t.batch - first)
+        for axis in range(2, -1, -1):
+            o = position % image.out[axis]
+            position //= image.out[axis]
+            at.origin[axis] = image.origin[axis] + o * image.step[axis]
+        pack(dst, dst_stride, &at, first, rows, runs, n_runs)
+        dst += rows * pixel_stride * t.p.itemsize
+        pixel += rows
+        n -= rows
+
+
 cdef void weight_task(const WeightGradient *t, int64_t task, char *workspace) noexcept nogil:
-    """C (rows, columns of one column task) of one group, summed over one group of pixels.
+    """C (rows, columns of one column task) of one group, summed over one chunk of pixels.
 
     A is g as [pixel][tile_rows] (or its rows), B the patches as [pixel][columns].
     """
     cdef const Product *p = &t.p
     cdef const fc_gemm *kernel = p.kernel
     cdef int64_t segment = task % p.n_segments, rest = task // p.n_segments
-    cdef int64_t group = rest % p.groups.size, pixel_group = rest // p.groups.size
-    cdef int64_t pixel0 = pixel_group * p.pixels // t.pixel_groups
-    cdef int64_t pixel1 = (pixel_group + 1) * p.pixels // t.pixel_groups
+    cdef int64_t group = rest % p.groups.size
+    cdef int64_t pixel0 = rest // p.groups.size * t.chunk, pixel1 = min(pixel0 + t.chunk, p.pixels)
     cdef int64_t run = p.segments[segment], runs = p.segments[segment + 1] - run
     cdef int64_t columns = p.runs[run + runs - 1].k + p.runs[run + runs - 1].length - p.runs[run].k
     cdef int64_t pixel = pixel0, n, panel, row, rows
@@ -633,7 +663,7 @@ cdef void weight_task(const WeightGradient *t, int64_t task, char *workspace) no
     g.x = group_start(p, 2, group)
     while pixel < pixel1:
         n = min(pixel1 - pixel, <int64_t>WEIGHT_PIXELS)
-        kernel.pack_rows(packed_b, t.b_stride, &x, pixel, n, &p.runs[run], runs)
+        pack_pixels(t, kernel.pack_rows, packed_b, t.b_stride, t.b_stride, &x, pixel, n, &p.runs[run], runs)
         for panel in range(t.panels):
             row = panel * t.rows // t.panels
             rows = (panel + 1) * t.rows // t.panels - row
@@ -641,9 +671,10 @@ cdef void weight_task(const WeightGradient *t, int64_t task, char *workspace) no
             channels.offset = row * t.g.stride[4]
             channels.length = rows
             if t.by_columns:
-                kernel.pack_rows(workspace, kernel.tile_rows, &g, pixel, n, &channels, 1)
+                pack_pixels(t, kernel.pack_rows, workspace, kernel.tile_rows, kernel.tile_rows, &g, pixel, n,
+                            &channels, 1)
             else:
-                kernel.pack_columns(workspace, kernel.row_stride, &g, pixel, n, &channels, 1)
+                pack_pixels(t, kernel.pack_columns, workspace, kernel.row_stride, 1, &g, pixel, n, &channels, 1)
             kernel.panel(<int>rows, not t.by_columns, workspace, kernel.tile_rows, packed_b, t.b_stride,
                          kernel.tile_columns, c + row * t.c_stride * p.itemsize, t.c_stride, n, columns,
                          pixel > pixel0)
@@ -651,14 +682,14 @@ cdef void weight_task(const WeightGradient *t, int64_t task, char *workspace) no
 
 
 cdef void weight_store(const WeightGradient *t, int64_t task) noexcept nogil:
-    """Sum the pixel groups in order and write one column task, [rows][columns], to out (i, j, k, c, o)."""
+    """Add the chunks in order and write one column task, [rows][columns], to out (i, j, k, c, o)."""
     cdef const Product *p = &t.p
     cdef int64_t segment = task % p.n_segments, tasks = p.n_segments * p.groups.size, i, e, n, tap
     cdef int64_t channels = p.image.size[4], kw = p.taps[2], kh = p.taps[1], first
     cdef char *c = t.c + task * t.c_bytes
     cdef char *out = group_start(p, 1, task // p.n_segments)
     cdef const fc_run *run
-    for i in range(1, t.pixel_groups):
+    for i in range(1, t.chunks):
         p.kernel.accumulate(c, c + i * tasks * t.c_bytes, t.rows * t.c_stride)
     first = p.runs[p.segments[segment]].k
     for i in range(p.segments[segment], p.segments[segment + 1]):
@@ -724,12 +755,13 @@ def conv_weight_grad(out, x, g, stride, padding, dilation):
     mr = p.kernel.tile_rows
     threads = threads_for(p.groups.size * p.pixels * t.rows * lout.shape[1] * lout.shape[2] * lout.shape[3]
                           * lout.shape[4] // 8)
-    # Groups of pixels depend on the shape alone: they decide the order of the sum.
     column_tasks = (p.taps[0] * p.taps[1] * p.taps[2] * p.image.size[4] + WEIGHT_COLUMNS - 1) // WEIGHT_COLUMNS
-    t.pixel_groups = max(<int64_t>1, min((WEIGHT_TASKS + column_tasks - 1) // column_tasks // p.groups.size,
-                                         p.pixels // PIXELS_PER_GROUP))
+    t.chunk, batch_inner = weight_grad_order(out.shape, g.shape)
+    t.chunks = (p.pixels + t.chunk - 1) // t.chunk
+    t.batch = p.image.size[0] if batch_inner else 0
+    t.by_columns |= batch_inner                     # its pixels never lie side by side in w
     columns = WEIGHT_COLUMNS
-    while threads > 1 and columns > 2 * nr and t.pixel_groups * p.groups.size * column_tasks < 2 * threads:
+    while threads > 1 and columns > 2 * nr and t.chunks * p.groups.size * column_tasks < 2 * threads:
         columns = round_up(columns // 2, nr)
         column_tasks *= 2
     runs = make_runs(p, dilations, merges_taps(&p.image, p.taps, dilations), columns)
@@ -739,7 +771,7 @@ def conv_weight_grad(out, x, g, stride, padding, dilation):
     t.panels = (t.rows + mr - 1) // mr
     t.c_stride = t.b_stride = columns + p.kernel.lanes
     t.c_bytes = t.rows * t.c_stride * p.itemsize
-    tasks = t.pixel_groups * p.groups.size * p.n_segments
+    tasks = t.chunks * p.groups.size * p.n_segments
     blocks = new_buffer(tasks * t.c_bytes)
     t.c = blocks.ptr
     t.a_bytes = round_up((mr * p.kernel.row_stride + 64) * p.itemsize, 64)
@@ -751,12 +783,12 @@ def conv_weight_grad(out, x, g, stride, padding, dilation):
         if threads == 1:
             for task in range(tasks):
                 weight_task(&t, task, t.workspace)
-            for task in range(tasks // t.pixel_groups):
+            for task in range(tasks // t.chunks):
                 weight_store(&t, task)
         else:
             for task in prange(tasks, num_threads=threads, schedule="dynamic"):
                 weight_task(&t, task, t.workspace + threadid() * t.thread_bytes)
-            for task in prange(tasks // t.pixel_groups, num_threads=store_threads, schedule="static"):
+            for task in prange(tasks // t.chunks, num_threads=store_threads, schedule="static"):
                 weight_store(&t, task)
 
 

@@ -27,8 +27,6 @@ class Params:
     reduce_items: int = 32768   # work-items a reduction is spread over when it has fewer outputs
     reduce_least: int = 256     # elements of a part at least
     double_sums: bool = True    # sum float32 in float64 where the device has it, else compensated
-    grad_items: int = 32768     # work-items the weight gradient is spread over by splitting the pixels
-    grad_least: int = 256       # pixels of a part at least
 
     def valid(self, device):
         """Whether `device` (a pyopencl device) can launch groups of these sizes."""
@@ -46,7 +44,7 @@ GPU = Params()
 # A PoCL-like runtime runs the work-items of a group as a loop on one core: a group is one tile, a
 # tile fills the vector registers, and the only parallelism that counts is that of the groups.
 CPU = Params(map_group=1024, vector=16, tile_m=8, tile_n=2, group_m=1, group_n=1, cache_bytes=1 << 19,
-             reduce_lanes=1, reduce_items=32, reduce_least=4096, grad_items=32, grad_least=512)
+             reduce_lanes=1, reduce_items=32, reduce_least=4096)
 
 # Runs on anything.
 SMALL = Params(map_group=32, vector=4, tile_m=4, tile_n=1, group_m=4, group_n=8, reduce_lanes=16)

@@ -2,9 +2,8 @@
 import collections
 import math
 
-
+from ..reference import weight_grad_order
 from .layout import dense, merge, reach, round_up, struct
-from .reductions import Reduction, parts_for, split
 from .types import C_TYPES, kernel_index
 
 # An operand of our own making, as kernels' launch code sees Arrays.
@@ -160,7 +159,7 @@ def _pack_kernel(runtime, common, panel, group_dims, col_step):
 
 
 class WeightGrad:
-    """A plan for kernels/weight_grad.cl: pack g, multiply over parts of the pixels, add the parts."""
+    """A plan for kernels/weight_grad.cl: pack g, multiply over chunks of the pixels, add the chunks."""
 
     def __init__(self, runtime, out, x, g, stride, padding, dilation):
         params, dtype = runtime.params, out.dtype
@@ -172,22 +171,14 @@ class WeightGrad:
         panel = vector * tile_n * group_n
         blocks, c_blocks = -(-cols // panel), -(-channels // tile_m)
         # A line across the batch has no borders, but its pixels are an image apart: only where rows are short.
-        batch_line = out_size[axes[-1]] < min(batch, 8)
+        chunk, batch_line = weight_grad_order(out.shape, g.shape)
         space = [(out_size[d], stride[d] * x.strides[2 + d], g.strides[2 + d]) for d in axes]
         image = (batch, x.strides[1], g.strides[1])
         *lines, line = [*space, image] if batch_line else [image, *space]
         n_lines, length = math.prod(n[0] for n in lines), line[0]
         pixels = n_lines * length
         row_groups = -(-c_blocks * n_taps // group_m)
-        items = row_groups * group_m * blocks * group_n * groups
-        # Enough parts to occupy the device, and parts whose pixels fit the cache while all taps and
-        # columns pass over them, unless adding up that many partial gradients costs as much.
-        pixel_bytes = pixels * (channels + cols) * dtype.itemsize
-        for_cache = min(pixel_bytes // params.cache_bytes, pixel_bytes // (2 * groups * n_taps * channels * cols * dtype.itemsize))
-        parts = max(parts_for(params.grad_items, items, pixels, params.grad_least), for_cache if blocks * row_groups > 1 else 1)
-        line_chunk, length_chunk = split(n_lines, length, parts)
-        line_parts, length_parts = -(-n_lines // line_chunk), -(-length // length_chunk)
-        parts = line_parts * length_parts
+        parts = -(-pixels // chunk)
         packed = groups * blocks * pixels * panel
         x_offset = x.offset - sum(padding[d] * x.strides[2 + d] for d in axes)
         target = out
@@ -217,14 +208,18 @@ class WeightGrad:
         self.struct = struct(
             wide, channels, cols, x.strides[5], c_blocks, n_taps, row_groups, blocks,
             blocks * pixels * panel,
-            n_lines, length, line_parts, line_chunk, length_parts, length_chunk,
+            n_lines, length, parts, chunk,
             [n[0] for n in lines], [n[1] for n in lines], line[1],
             x.strides[0], target.strides[0], part_step, target.strides[4], target.strides[5], x_offset, target.offset,
             *([t[n] for t in [(size[d], kernel[d], stride[d], padding[d], dilation[d], dilation[d] * x.strides[2 + d],
                                target.strides[1 + d]) for d in axes]] for n in range(7)))
         if parts > 1:
-            total = View(None, (1, *out.shape), (0, *out.strides), out.offset, dtype)
-            self.total = Reduction(runtime, "sum", (total,), None, (self.partial,), (0,))
+            vectors = math.prod(out.shape[:5]) * -(-cols // vector)
+            add = {name: common[name] for name in ("T", "INDEX", "V")}
+            self.add = runtime.kernel("add_parts", "add_parts.cl", (min(params.map_group, 64),), **add,
+                                      **({"OUT_STEP_1": 1} if out.strides[5] == 1 else {}))
+            self.add_size = (round_up(vectors, self.add.local[0]),)
+            self.add_struct = struct(wide, vectors, cols, out.size, parts, out.shape[:5], out.strides, out.offset)
 
     def run(self, runtime, out, x, g):
         panels = runtime.allocate(self.packed_bytes)
@@ -234,6 +229,4 @@ class WeightGrad:
             return
         partial = runtime.allocate(math.prod(self.partial.shape) * self.partial.dtype.itemsize)
         runtime.launch(self.kernel, self.size, self.struct, (partial.memory, x.buffer.memory, panels.memory))
-        self.total.run(runtime, (out,), None, (self.partial._replace(buffer=partial),))
-
-
+        runtime.launch(self.add, self.add_size, self.add_struct, (out.buffer.memory, partial.memory))

@@ -2,10 +2,10 @@
  *
  *     out[tap, c, o] = sum over pixels of x[pixel moved by the tap, c] * g[pixel, o]
  *
- * A work-item computes TM channels of one tap by TN vectors of V columns o, over a part of the
- * pixels; the parts are added up afterwards in a fixed order. g comes in panels made by pack.cl
- * whose k runs over lines and then along a line. All pixels of a line are inside x for a
- * tap, or an interval of them is, so the inner loop has no test.
+ * A work-item computes TM channels of one tap by TN vectors of V columns o, over one chunk of the
+ * pixels in the order that reference.py lays down; add_parts.cl adds up the chunks. g comes in
+ * panels made by pack.cl whose k runs over lines and then along a line. All pixels of a line are
+ * inside x for a tap, or an interval of them is, so the inner loop has no test.
  *
  *     TAPS        spatial dimensions
  *     LD          dimensions of the lines: batch and all spatial ones but the last,
@@ -36,7 +36,7 @@
 
 typedef struct {
     INDEX channels, cols, c_step, c_blocks, all_taps, row_groups, blocks, panel_group;
-    INDEX lines, length, line_parts, line_chunk, length_parts, length_chunk;
+    INDEX lines, length, parts, chunk;
     INDEX line_shape[LD], line_x[LD], length_x;
     INDEX group_x, group_out, part_out, c_out, col_out, x_offset, out_offset;
     INDEX size[TAPS], taps[TAPS], stride[TAPS], padding[TAPS], dilation[TAPS], tap_x[TAPS], tap_out[TAPS];
@@ -49,8 +49,7 @@ KERNEL void weight_grad(const grad_t layout, __global T *out, __global const T *
     number /= layout.row_groups;
     const INDEX block = number % layout.blocks;
     number /= layout.blocks;
-    const INDEX parts = layout.line_parts * layout.length_parts;
-    const INDEX group = number / parts, part = number % parts;
+    const INDEX group = number / layout.parts, part = number % layout.parts;
     const int lane = get_local_id(0);
     if (row >= layout.c_blocks * layout.all_taps)
         return;
@@ -69,16 +68,15 @@ KERNEL void weight_grad(const grad_t layout, __global T *out, __global const T *
         to += tap * layout.tap_out[d];
     }
 
-    const INDEX first = part / layout.length_parts * layout.line_chunk;
-    const INDEX last = min(first + layout.line_chunk, layout.lines);
-    INDEX from = part % layout.length_parts * layout.length_chunk;
-    INDEX end = min(from + layout.length_chunk, layout.length);
+    /* pixels of the chunk, and of each line those inside x for this tap */
+    const INDEX first = part * layout.chunk, last = min(first + layout.chunk, layout.lines * layout.length);
+    INDEX low = 0, high = layout.length;
 #ifndef LINE_IS_BATCH
     /* 0 <= i * stride + shift < size */
     const INDEX s = layout.stride[TAPS - 1], before = shift[TAPS - 1];
     if (before < 0)
-        from = max(from, (-before + s - 1) / s);
-    end = layout.size[TAPS - 1] > before ? min(end, (layout.size[TAPS - 1] - 1 - before) / s + 1) : 0;
+        low = (-before + s - 1) / s;
+    high = layout.size[TAPS - 1] > before ? min(high, (layout.size[TAPS - 1] - 1 - before) / s + 1) : 0;
 #endif
 
     VT sum[TM][TN];
@@ -94,7 +92,8 @@ KERNEL void weight_grad(const grad_t layout, __global T *out, __global const T *
 
     __global const T *panels_here = panels + group * (long)layout.panel_group
         + block * PANEL * (long)layout.lines * layout.length + lane * V;
-    for (INDEX line = first; line < last; line++) {
+    for (INDEX line = first / layout.length; line * layout.length < last; line++) {
+        const INDEX from = max(low, first - line * layout.length), end = min(high, last - line * layout.length);
         INDEX offset = at, left = line;
         bool inside = true;
         #pragma unroll
