@@ -601,6 +601,7 @@ cdef struct WeightGradient:
     int by_columns              # g has its channels side by side
     int64_t chunk, chunks       # pixels that are summed in one go, in the order of the contract
     int64_t batch               # images, where they are the innermost pixels; else 0
+    int skips                   # taps outside the image are left out, position by position
     int64_t panels
     int64_t b_stride            # of packed patches
     int64_t c_stride
@@ -640,6 +641,30 @@ cdef void pack_pixels(const WeightGradient *t, pack_fn pack, char *dst, int64_t 
         n -= rows
 
 
+cdef void reaching_runs(const WeightGradient *t, int64_t position, int64_t *first, int64_t *last) noexcept nogil:
+    """Narrow runs [first, last) to those between the first and the last that sees the image from a position.
+
+    The tile writes whole vectors: the end stays where columns fill one, or where it was.
+    """
+    cdef const fc_image *im = &t.p.image
+    cdef const fc_run *runs = t.p.runs
+    cdef int64_t at[3]
+    cdef int64_t run, low = last[0], high = first[0]
+    cdef int axis
+    for axis in range(2, -1, -1):
+        at[axis] = position % im.out[axis] * im.step[axis] + im.origin[axis]
+        position //= im.out[axis]
+    for run in range(first[0], last[0]):
+        if (0 <= at[0] + runs[run].d < im.size[1] and 0 <= at[1] + runs[run].h < im.size[2]
+                and at[2] + runs[run].w < im.size[3] and at[2] + runs[run].w + runs[run].taps > 0):
+            low = min(low, run)
+            high = run + 1
+    while low < high < last[0] and (runs[high].k - runs[low].k) % t.p.kernel.lanes:
+        high += 1
+    first[0] = low
+    last[0] = high
+
+
 cdef void weight_task(const WeightGradient *t, int64_t task, char *workspace) noexcept nogil:
     """C (rows, columns of one column task) of one group, summed over one chunk of pixels.
 
@@ -650,8 +675,7 @@ cdef void weight_task(const WeightGradient *t, int64_t task, char *workspace) no
     cdef int64_t segment = task % p.n_segments, rest = task // p.n_segments
     cdef int64_t group = rest % p.groups.size
     cdef int64_t pixel0 = rest // p.groups.size * t.chunk, pixel1 = min(pixel0 + t.chunk, p.pixels)
-    cdef int64_t run = p.segments[segment], runs = p.segments[segment + 1] - run
-    cdef int64_t columns = p.runs[run + runs - 1].k + p.runs[run + runs - 1].length - p.runs[run].k
+    cdef int64_t run0 = p.segments[segment], run, end, columns
     cdef int64_t pixel = pixel0, n, panel, row, rows
     cdef char *c = t.c + task * t.c_bytes
     cdef char *packed_b = workspace + t.a_bytes
@@ -661,9 +685,21 @@ cdef void weight_task(const WeightGradient *t, int64_t task, char *workspace) no
     channels.taps = 1
     x.x = group_start(p, 0, group)
     g.x = group_start(p, 2, group)
+    if t.skips:
+        memset(c, 0, t.c_bytes)
     while pixel < pixel1:
         n = min(pixel1 - pixel, <int64_t>WEIGHT_PIXELS)
-        pack_pixels(t, kernel.pack_rows, packed_b, t.b_stride, t.b_stride, &x, pixel, n, &p.runs[run], runs)
+        run = run0
+        end = p.segments[segment + 1]
+        if t.skips:
+            n = min(n, t.batch - pixel % t.batch)
+            reaching_runs(t, pixel // t.batch, &run, &end)
+            if run >= end:
+                pixel += n
+                continue
+        columns = p.runs[end - 1].k + p.runs[end - 1].length - p.runs[run].k
+        c = t.c + task * t.c_bytes + (p.runs[run].k - p.runs[run0].k) * p.itemsize
+        pack_pixels(t, kernel.pack_rows, packed_b, t.b_stride, t.b_stride, &x, pixel, n, &p.runs[run], end - run)
         for panel in range(t.panels):
             row = panel * t.rows // t.panels
             rows = (panel + 1) * t.rows // t.panels - row
@@ -677,7 +713,7 @@ cdef void weight_task(const WeightGradient *t, int64_t task, char *workspace) no
                 pack_pixels(t, kernel.pack_columns, workspace, kernel.row_stride, 1, &g, pixel, n, &channels, 1)
             kernel.panel(<int>rows, not t.by_columns, workspace, kernel.tile_rows, packed_b, t.b_stride,
                          kernel.tile_columns, c + row * t.c_stride * p.itemsize, t.c_stride, n, columns,
-                         pixel > pixel0)
+                         t.skips or pixel > pixel0)
         pixel += n
 
 
@@ -759,6 +795,7 @@ def conv_weight_grad(out, x, g, stride, padding, dilation):
     t.chunk, batch_inner = weight_grad_order(out.shape, g.shape)
     t.chunks = (p.pixels + t.chunk - 1) // t.chunk
     t.batch = p.image.size[0] if batch_inner else 0
+    t.skips = t.batch >= WEIGHT_PIXELS // 2 and p.pixels > t.batch
     t.by_columns |= batch_inner                     # its pixels never lie side by side in w
     columns = WEIGHT_COLUMNS
     while threads > 1 and columns > 2 * nr and t.chunks * p.groups.size * column_tasks < 2 * threads:
