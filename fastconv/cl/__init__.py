@@ -16,7 +16,7 @@ _INSTALL = ("install pyopencl with `pip install pyopencl` (or `pip install fastc
             "(on Debian and Ubuntu `apt-get install pocl-opencl-icd`)")
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def available():
     """An OpenCL object for every device of every platform, always the same ones; opens none.
 

@@ -90,8 +90,8 @@ class OpenCL:
         key = tuple(key)
         plan = self._plans.get(key) or self._plan(key, self._plan_map, name, out, inputs)
         scalars = [_number(dtype, value) for dtype, value in zip(plan.scalars, values)] if values else ()
-        for struct in plan.structs:
-            self.runtime.launch(plan.kernel, plan.size, struct, memory, scalars)
+        for fields in plan.structs:
+            self.runtime.launch(plan.kernel, plan.size, fields, memory, scalars)
 
     def _plan_map(self, name, out, inputs):
         arrays = [out, *(x for x in inputs if hasattr(x, "buffer"))]
@@ -261,8 +261,8 @@ class OpenCL:
         runtime = self.runtime
         group = min(runtime.params.map_group, 64)
         rows, width = rows or out.shape[0], out.shape[1]
-        index, wide = kernel_index(rows * width + group, layout.size_of(x.shape), entries * max(1, abs(step)), *offsets, *x.strides,
-                                   *out.strides, layout.reach(x.shape, x.strides, x.offset),
+        index, wide = kernel_index(rows * width + group, layout.size_of(x.shape), entries * max(1, abs(step)), *offsets,
+                                   *x.strides, *out.strides, layout.reach(x.shape, x.strides, x.offset),
                                    layout.reach(out.shape, out.strides, out.offset))
         built = runtime.kernel(name, "indexing.cl", (group,), T=C_TYPES[out.dtype.name], A=self._wide(out.dtype), **index)
         return Plan(built, (round_up(rows * width, group),),
@@ -315,8 +315,8 @@ class OpenCL:
 
     def adam_step(self, params, grads, ms, vs, lr, beta1, beta2, eps, weight_decay, decoupled, step):
         flags = {"ADAM": 1, "DECOUPLED": 1} if decoupled else {"ADAM": 1}
-        scalars = (lr / (1 - beta1 ** step), 1 / math.sqrt(1 - beta2 ** step), beta1, 1 - beta1, beta2, 1 - beta2, eps, weight_decay,
-                   lr * weight_decay)
+        scalars = (lr / (1 - beta1 ** step), 1 / math.sqrt(1 - beta2 ** step), beta1, 1 - beta1, beta2, 1 - beta2, eps,
+                   weight_decay, lr * weight_decay)
         for operands in zip(params, grads, ms, vs):
             self._step("adam_step", flags, operands, scalars)
 
@@ -325,8 +325,8 @@ class OpenCL:
         dtype = operands[0].dtype
         values = [_number(dtype, value) for value in scalars]
         memory = [x.buffer.memory for x in operands]
-        for struct in plan.structs:
-            self.runtime.launch(plan.kernel, plan.size, struct, memory, values)
+        for fields in plan.structs:
+            self.runtime.launch(plan.kernel, plan.size, fields, memory, values)
 
     def _plan_step(self, name, flags, operands):
         dtype = operands[0].dtype

@@ -71,7 +71,7 @@ def lookup(device):
     return params if params.valid(device) else SMALL
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _tuned():
     """{device name: {field: value}} from tuned/*.json."""
     found = {}

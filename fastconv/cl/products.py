@@ -131,7 +131,8 @@ def conv(runtime, out, x, w, bias, stride, padding, dilation):
     k = _merged_k(k)
     taps = [(size[d], kernel[d], stride[d], padding[d], dilation[d], dilation[d] * x.strides[2 + d]) for d in axes]
     shift = -sum(padding[d] * x.strides[2 + d] for d in axes)
-    group = [(groups, x.strides[0], out.strides[0], w.strides[0] if groups > 1 else 0, bias.strides[0] if bias is not None else 0)]
+    group = [(groups, x.strides[0], out.strides[0], w.strides[0] if groups > 1 else 0,
+              bias.strides[0] if bias is not None else 0)]
     return Gemm(runtime, out, x, w, bias, group, rows, k, cols, channels, x.strides[5],
                 w.strides[5], out.strides[5], 0 if bias is None else bias.strides[1], taps, 0 if small else 1, shift)
 
@@ -195,8 +196,8 @@ class WeightGrad:
         common = {"T": C_TYPES[dtype.name], **index, "V": vector, "TM": tile_m, "TN": tile_n, "GN": group_n, "GM": group_m}
         self.packed_bytes = packed * dtype.itemsize
         k = _merged_k([(n[0], n[2]) for n in (*lines, line)])
-        self.pack_struct = struct(wide, packed // vector, pixels, cols, blocks, _column(k, 0), _column(k, 1), [groups], [g.strides[0]],
-                                  g.strides[5], g.offset)
+        self.pack_struct = struct(wide, packed // vector, pixels, cols, blocks, _column(k, 0), _column(k, 1),
+                                  [groups], [g.strides[0]], g.strides[5], g.offset)
         self.pack = _pack_kernel(runtime, common, panel, 1, g.strides[5])
         self.pack_size = (round_up(packed // vector, self.pack.local[0]),)
         local = (group_n, group_m)

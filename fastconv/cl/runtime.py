@@ -10,7 +10,6 @@ import re
 import threading
 import warnings
 
-import numpy as np
 import pyopencl as cl
 import pyopencl.tools
 
