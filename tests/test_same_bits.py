@@ -1,7 +1,9 @@
 """float32 on the CPU and on OpenCL: the same bits, so that a training run takes the same course on both.
 
 A product that is rounded once on one device and twice on the other is enough for losses that are
-percents apart after fifty steps; both sides therefore need FMA. Also: how exact float_math.h is.
+percents apart after fifty steps; both sides therefore need FMA. Reductions have no order in common:
+they add float32 in float64, whose rounding a float32 result shows only where nearly everything cancels
+(the gradient of a bias in front of a batch norm, say). Also: how exact float_math.h is.
 """
 import math
 
