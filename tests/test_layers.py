@@ -90,3 +90,24 @@ def test_moving_a_model(fast_device):
     expected = model.eval()(fc.Tensor(x, device="reference")).numpy()
     model.to(fast_device)
     np.testing.assert_allclose(model(fc.Tensor(x, device=fast_device)).numpy(), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_parameters_in_lists_and_dicts_are_found(fast_device):
+    class Bag(nn.Module):
+        def __init__(self):
+            self.weights = [nn.Parameter(np.zeros(2, np.float32)), (nn.Parameter(np.ones(3, np.float32)),)]
+            self.named = {"a": nn.Parameter(np.zeros(1, np.float32)), "deep": [[nn.Linear(1, 1, bias=False)]]}
+
+    bag = Bag().to(fast_device)
+    assert [name for name, _ in bag.named_parameters()] == ["weights.0", "weights.1.0", "named.a", "named.deep.0.0.weight"]
+    assert {p.device for p in bag.parameters()} == {fast_device}
+    bag.load_state_dict({name: np.full(a.shape, 7.0) for name, a in bag.state_dict().items()})
+    assert bag.weights[1][0].numpy().tolist() == [7, 7, 7]
+
+
+def test_the_batch_counter_is_live_and_stays_on_the_host(fast_device):
+    model = nn.Sequential(nn.BatchNorm1d(2)).to(fast_device)
+    state = model.state_dict()
+    model(fc.Tensor(np.eye(2, dtype=np.float32), device=fast_device))
+    assert state["0.num_batches_tracked"].item() == 1
+    assert state["0.num_batches_tracked"].device is fc.reference()

@@ -42,14 +42,14 @@ class Module:
         self.__dict__.setdefault("_buffers", []).append(name)
         setattr(self, name, value)
 
+    def _entries(self):
+        """(name, value) of every attribute; lists, tuples and dicts are opened, at any depth."""
+        for name, value in self.__dict__.items():
+            yield from _opened(name, value)
+
     def named_children(self):
         """(name, Module) for each direct submodule."""
-        for name, value in self.__dict__.items():
-            if isinstance(value, Module):
-                yield name, value
-            elif isinstance(value, (list, tuple, dict)):
-                items = value.items() if isinstance(value, dict) else enumerate(value)
-                yield from ((f"{name}.{key}", v) for key, v in items if isinstance(v, Module))
+        return ((name, value) for name, value in self._entries() if isinstance(value, Module))
 
     def named_modules(self, prefix=""):
         """(dotted name, Module) for this module ("") and every one below it, each once."""
@@ -71,7 +71,7 @@ class Module:
         """(dotted name, Parameter) in order of definition, a shared one once."""
         seen = set()
         for prefix, module in self.named_modules():
-            for name, value in module.__dict__.items():
+            for name, value in module._entries():
                 if isinstance(value, Parameter) and id(value) not in seen:
                     seen.add(id(value))
                     yield (f"{prefix}.{name}" if prefix else name), value
@@ -133,13 +133,18 @@ class Module:
     def to(self, device):
         """Move every parameter and buffer to `device`, in place."""
         for module in self.modules():
-            for name, value in list(module.__dict__.items()):
-                if isinstance(value, Parameter):
-                    value.data = value.data.to(device)
-                    value.grad = None
-                elif name in module.__dict__.get("_buffers", ()) and value is not None:
-                    setattr(module, name, value.to(device))
+            module._move(device)
         return self
+
+    def _move(self, device):
+        """Move what this module itself holds."""
+        for _, value in self._entries():
+            if isinstance(value, Parameter):
+                value.data = value.data.to(device)
+                value.grad = None
+        for name in self.__dict__.get("_buffers", ()):
+            if getattr(self, name) is not None:
+                setattr(self, name, getattr(self, name).to(device))
 
     def zero_grad(self):
         """Forget the gradients."""
@@ -157,6 +162,15 @@ class Module:
         if not children:
             return f"{type(self).__name__}({self.extra_repr()})"
         return f"{type(self).__name__}(\n  " + "\n  ".join(children) + "\n)"
+
+
+def _opened(name, value):
+    """(name, value), or the same of everything inside a list, tuple or dict."""
+    if isinstance(value, (list, tuple, dict)):
+        for key, inside in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _opened(f"{name}.{key}", inside)
+    else:
+        yield name, value
 
 
 def _as_array(value, device):

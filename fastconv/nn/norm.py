@@ -34,14 +34,13 @@ class _BatchNorm(Module):
             momentum = 1 / (int(self.num_batches_tracked) + 1) if self.num_batches_tracked is not None else 0.0
         y = ops.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, by_batch, momentum, self.eps)
         if self.training and self.num_batches_tracked is not None:
-            self.num_batches_tracked += 1
+            self.num_batches_tracked[...] = self.num_batches_tracked + 1
         return y
 
-    def to(self, device):
+    def _move(self, device):
         counter = self.num_batches_tracked
-        super().to(device)
+        super()._move(device)
         self.num_batches_tracked = counter
-        return self
 
     def extra_repr(self):
         return f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}"
