@@ -435,7 +435,7 @@ class Array:
         if _is_number(value):
             return self._fill(value)
         value = value if isinstance(value, Array) else array(value, device=self.device)
-        _same_device("assignment", self, value)
+        same_device("assignment", self, value)
         while value.ndim > self.ndim and value.shape[0] == 1:
             value = value[0]
         value = value.broadcast_to(self.shape)
@@ -459,7 +459,7 @@ class Array:
         operands = (self, *(self._operand(o) for o in others))
         arrays = [x for x in operands if isinstance(x, Array)]
         if len(arrays) > 1:
-            _same_device(name, *arrays)
+            same_device(name, *arrays)
         if dtype is None:
             dtype = _common_dtype(operands)
         shape = self.shape if len(arrays) == 1 else broadcast_shapes(*(x.shape for x in arrays))
@@ -541,7 +541,7 @@ class Array:
         operands = [condition] + [x.astype(dtype, copy=False) if isinstance(x, Array) else _scalar(x, dtype)
                                   for x in (a, b)]
         arrays = [x for x in operands if isinstance(x, Array)]
-        _same_device("where", *arrays)
+        same_device("where", *arrays)
         shape = broadcast_shapes(*(x.shape for x in arrays))
         out = empty(shape, dtype, self.device, _same_order_strides(shape, arrays))
         if out.size:
@@ -631,7 +631,7 @@ class Array:
         """
         if not isinstance(other, Array):
             return NotImplemented
-        _same_device("matmul", self, other)
+        same_device("matmul", self, other)
         same_float_dtype("matmul", self, other)
         if not self.ndim or not other.ndim:
             raise ValueError(f"matmul of shapes {self.shape} and {other.shape}: 0-d operands are not allowed")
@@ -691,7 +691,8 @@ def _common_dtype(operands):
     return common
 
 
-def _same_device(what, *arrays):
+def same_device(what, *arrays):
+    """ValueError unless all arrays are on one device."""
     if any(x.device is not arrays[0].device for x in arrays[1:]):
         raise ValueError(f"{what} of arrays on different devices: {', '.join(x.device.name for x in arrays)}")
 

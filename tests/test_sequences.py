@@ -206,6 +206,14 @@ def test_bad_calls(device):
             call()
     with pytest.raises(TypeError, match="float64"):
         embedding(np.array([0.5]))
+    for kind in (nn.RNN, nn.LSTM, nn.GRU):      # kernels would read such a state as something else
+        states = fc.init.zeros(1, 2, 4, device=device, dtype="float64")
+        with pytest.raises(TypeError, match="float32.*float64"):
+            kind(3, 4, device=device)(x, (states, states) if kind is nn.LSTM else states)
+    if device is not fc.reference():
+        elsewhere = fc.init.zeros(1, 2, 4, device=fc.reference())
+        with pytest.raises(ValueError, match="different devices.*reference"):
+            layer(x, (elsewhere, elsewhere))
     assert layer(x)[0].shape == (6, 2, 4)
 
 

@@ -19,7 +19,7 @@ import math
 import operator
 from dataclasses import dataclass
 
-from ..array import FLOATS, Array, compact_strides, empty, same_float_dtype
+from ..array import FLOATS, Array, compact_strides, empty, same_device, same_float_dtype
 from ..autograd import op
 from . import algorithms
 from .reduce import sum as sum_over
@@ -243,7 +243,7 @@ def _new_weight(geo, like):
 def _conv(x, w, bias, geo):
     arrays = (x, w) if bias is None else (x, w, bias)
     same_float_dtype("convolution", *arrays)
-    _same_device(*arrays)
+    same_device("convolution", *arrays)
     y = _new_image(geo.y_shape, geo, x)
     if y.size:
         algorithms.choose(geo.algorithm).correlate(_image_view(y, geo), _image_view(x, geo), _weight_view(w, geo),
@@ -271,7 +271,7 @@ def _(g, y, x, w, bias, geo):
 @op(inputs=2)
 def _input_grad(g, w, geo):
     same_float_dtype("convolution", g, w)
-    _same_device(g, w)
+    same_device("convolution", g, w)
     dx = _new_image(geo.x_shape, geo, g)
     if dx.size:
         dxv, gv, wv = _image_view(dx, geo), _image_view(g, geo), _weight_view(w, geo)
@@ -298,7 +298,7 @@ def _(gg, y, g, w, geo):
 @op(inputs=2)
 def _weight_grad(x, g, geo):
     same_float_dtype("convolution", x, g)
-    _same_device(x, g)
+    same_device("convolution", x, g)
     dw = _new_weight(geo, x)
     if not x.size or not g.size:
         dw._fill(0)
@@ -353,11 +353,6 @@ def residues_1d(size, kernel, stride, padding, dilation):
         taps = slice(last, first - 1 if first else None, -step)
         found.append((out, taps, -((r + padding - last * dilation) // stride), step * dilation // stride))
     return found
-
-
-def _same_device(*arrays):
-    if any(x.device is not arrays[0].device for x in arrays):
-        raise ValueError(f"convolution of arrays on different devices: {', '.join(x.device.name for x in arrays)}")
 
 
 # --- public functions ------------------------------------------------------------------------

@@ -8,7 +8,7 @@ computes its first sizes[t] rows only. Outputs past a sequence's end are 0, and 
 """
 import itertools
 
-from ..array import Array, empty, full
+from ..array import Array, empty, full, same_device, same_float_dtype
 from ..autograd import op
 from .elementwise import add, multiply, relu, sigmoid, tanh
 from .linalg import matmul
@@ -230,6 +230,8 @@ def _check_call(name, gx, states, w_hh, gates, sizes):
     for s in states:
         if s.shape != (gx.shape[1], hidden):
             raise ValueError(f"{name}: a state of shape {s.shape}, not {(gx.shape[1], hidden)}")
+    same_float_dtype(name, gx, *states, w_hh)
+    same_device(name, gx, *states, w_hh)
     if sizes is None:
         return None
     sizes = tuple(sizes)
@@ -269,6 +271,8 @@ def gru(gx, h0, w_hh, bias, sizes=None):
     """
     if bias.shape != w_hh.shape[:1]:
         raise ValueError(f"gru: bias {bias.shape} for w_hh {w_hh.shape}")
+    same_float_dtype("gru", w_hh, bias)
+    same_device("gru", w_hh, bias)
     return _gru(gx, h0, w_hh, bias, _check_call("gru", gx, (h0,), w_hh, 3, sizes))[:2]
 
 
