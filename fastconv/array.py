@@ -495,7 +495,10 @@ class Array:
     def _compare(self, name, other):
         if not (isinstance(other, (Array, np.ndarray)) or _is_number(other)):
             return NotImplemented
-        return self._map(name, other, result=BOOL)
+        dtype = None
+        if self.dtype in INTS and isinstance(other, (int, np.integer)) and not _fits(other, self.dtype):
+            dtype = INT64                # an integer beyond the dtype compares all the same
+        return self._map(name, other, dtype=dtype, result=BOOL)
 
     def __add__(self, other): return self._arithmetic("add", other)
     def __radd__(self, other): return self._arithmetic("add", other)
@@ -600,27 +603,26 @@ class Array:
         return self._reduce("min", axis, keepdims)
 
     def argmax(self, axis=None, keepdims=False):
-        """int64 index of the first largest element along `axis`, or in the flattened array."""
+        """int64 index of the first largest element along `axis`; of several axes (None: all) in them flattened."""
         return self._arg_reduce("argmax", axis, keepdims)
 
     def argmin(self, axis=None, keepdims=False):
-        """int64 index of the first smallest element along `axis`, or in the flattened array."""
+        """int64 index of the first smallest element along `axis`; of several axes (None: all) in them flattened."""
         return self._arg_reduce("argmin", axis, keepdims)
 
     def _arg_reduce(self, name, axis, keepdims):
-        if axis is None:
-            flat = self.reshape(-1)._arg_reduce(name, 0, keepdims=False) if self.size else self._empty_arg(name, None)
-            return flat.reshape((1,) * self.ndim) if keepdims else flat
-        (a,) = as_axes(operator.index(axis), self.ndim)
-        if self.shape[a] == 0:
-            self._empty_arg(name, a)
-        out = empty(self.shape[:a] + (1,) + self.shape[a + 1:], INT64, self.device)
+        axes = as_axes(axis, self.ndim)
+        if any(self.shape[a] == 0 for a in axes):
+            raise ValueError(f"{name} over axis {axis} of an empty array of shape {self.shape}")
+        rest = tuple(d for d in range(self.ndim) if d not in axes)
+        left = tuple(self.shape[d] for d in rest)
+        x, a = self, axes[0] if len(axes) == 1 else len(rest)
+        if len(axes) != 1:
+            x = self.permute(rest + axes).reshape(*left, math.prod(self.shape[d] for d in axes))
+        out = empty(x.shape[:a] + (1,) + x.shape[a + 1:], INT64, self.device)
         if out.size:
-            self.device.arg_reduce(name, out, self, a)
-        return out if keepdims else out.squeeze(a)
-
-    def _empty_arg(self, name, axis):
-        raise ValueError(f"{name} over axis {axis} of an empty array of shape {self.shape}")
+            self.device.arg_reduce(name, out, x, a)
+        return out.reshape(tuple(1 if d in axes else n for d, n in enumerate(self.shape)) if keepdims else left)
 
     # --- matrix product
 
@@ -629,6 +631,8 @@ class Array:
 
         TypeError for unlike or integer dtypes, ValueError for shapes that do not fit.
         """
+        if isinstance(other, np.ndarray):
+            other = self._operand(other)
         if not isinstance(other, Array):
             return NotImplemented
         same_device("matmul", self, other)
@@ -648,6 +652,9 @@ class Array:
         dropped = tuple(axis for axis, x in ((-2, self), (-1, other)) if x.ndim == 1)
         return out.squeeze(dropped)
 
+    def __rmatmul__(self, other):
+        return self._operand(other) @ self if isinstance(other, np.ndarray) else NotImplemented
+
 
 # Exponents with a function of their own (as in NumPy: x ** 0.5 is sqrt).
 _POWERS = {2.0: "square", 0.5: "sqrt", -1.0: "reciprocal", 1.0: "copy"}
@@ -659,12 +666,15 @@ def _is_number(value):
     return isinstance(value, (bool, int, float, np.generic))
 
 
+def _fits(value, dtype):
+    return np.iinfo(dtype).min <= value <= np.iinfo(dtype).max
+
+
 def _scalar(value, dtype):
     """A Python number that `dtype` can hold; ValueError for an integer out of its range."""
     value = value.item() if isinstance(value, np.generic) else value
     if dtype in INTS and isinstance(value, int):
-        bounds = np.iinfo(dtype)
-        if not bounds.min <= value <= bounds.max:
+        if not _fits(value, dtype):
             raise ValueError(f"{value} does not fit dtype {dtype}")
     elif dtype in INTS and not math.isfinite(value):
         raise ValueError(f"{value} does not fit dtype {dtype}")

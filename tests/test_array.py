@@ -603,6 +603,34 @@ def test_argmax_and_argmin(device, dtype, data, shape, keepdims):
             same(getattr(x, name)(axis, keepdims), np.asarray(want, "int64"))
 
 
+def test_argmax_over_several_axes(device):
+    a = np.random.default_rng(0).integers(0, 9, (3, 4, 5)).astype("float32")
+    x = fc.array(a, device=device)
+    for axes, left in (((0, 2), (1, 0, 2)), ((1, 2), (0, 1, 2)), ((-1, 0), (1, 0, 2))):
+        rest = 3 - len(axes)
+        want = a.transpose(left).reshape(*a.transpose(left).shape[:rest], -1)
+        same(x.argmax(axes), want.argmax(-1))
+        same(x.argmin(axes, keepdims=True), np.expand_dims(want.argmin(-1), tuple(d % 3 for d in axes)))
+    same(x.argmax(()), np.zeros(a.shape, "int64"))
+    assert fc.array(np.zeros((0, 3), "float32"), device=device).argmax((1,)).shape == (0,)
+    with pytest.raises(ValueError, match=r"\(0, 3\)"):
+        fc.array(np.zeros((0, 3), "float32"), device=device).argmax((0, 1))
+
+
+def test_comparison_with_integers_beyond_the_dtype(device):
+    x = fc.array(np.array([0, 255], "uint8"), device=device)
+    assert (x == -1).numpy().tolist() == [False, False] and (x > -1).numpy().tolist() == [True, True]
+    assert (300 > x).numpy().tolist() == [True, True]
+
+
+def test_matmul_with_numpy_arrays(device):
+    a, b = np.arange(6, dtype="float32").reshape(2, 3), np.arange(12, dtype="float32").reshape(3, 4)
+    same(a @ fc.array(b, device=device), a @ b)
+    same(fc.array(a, device=device) @ b, a @ b)
+    with pytest.raises(TypeError, match="float64"):
+        a.astype("float64") @ fc.array(b, device=device)
+
+
 def test_reductions_with_nan_and_infinity(device):
     nan, inf = math.nan, math.inf
     a = np.array([[1, nan, 3, nan], [-inf, 2, inf, 0], [-inf] * 4, [-5, -6, -7, -8]], "f")

@@ -71,13 +71,13 @@ def _(g, y, x, axis=None, keepdims=False):
 
 @op(inputs=1, differentiable=False)
 def argmax(x, axis=None, keepdims=False):
-    """int64 index of the first largest element along an axis (None: in the flattened array)."""
+    """int64 index of the first largest element along an axis; of several axes (None: all) in them flattened."""
     return x.argmax(axis, keepdims)
 
 
 @op(inputs=1, differentiable=False)
 def argmin(x, axis=None, keepdims=False):
-    """int64 index of the first smallest element along an axis (None: in the flattened array)."""
+    """int64 index of the first smallest element along an axis; of several axes (None: all) in them flattened."""
     return x.argmin(axis, keepdims)
 
 
