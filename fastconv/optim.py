@@ -18,6 +18,8 @@ class Optimizer:
     state_names: tuple = ()
 
     def __init__(self, params, **hyperparameters):
+        if isinstance(params, Tensor):
+            raise TypeError(f"an optimiser takes a list of Tensors, not one of shape {params.shape}")
         self.params = list(params)
         if not self.params:
             raise ValueError("an optimiser needs at least one parameter")
@@ -26,6 +28,8 @@ class Optimizer:
                 raise TypeError(f"an optimiser takes Tensors, not {type(p).__name__}")
             if not p.is_leaf:
                 raise ValueError(f"an optimiser takes leaves, not the result of an op (shape {p.shape})")
+        if len(set(map(id, self.params))) < len(self.params):
+            raise ValueError("an optimiser takes each parameter once: one step would change it twice")
         for name, value in hyperparameters.items():
             setattr(self, name, value)
         self._hyperparameters = tuple(hyperparameters)
@@ -152,10 +156,11 @@ class AdamW(Adam):
 def clip_grad_norm(params, max_norm):
     """Scale the gradients so that their joint 2-norm is at most max_norm; returns the norm before (a 0-d Tensor).
 
+    params: Tensors, or one.
     Stays on the device: nothing is read back.
     """
     _check("max_norm", max_norm)
-    grads = [p.grad for p in params if p.grad is not None]
+    grads = [p.grad for p in ([params] if isinstance(params, Tensor) else params) if p.grad is not None]
     if not grads:
         return Tensor(0.0)
     squares = [(g.data * g.data).sum() for g in grads]
@@ -236,7 +241,7 @@ class OneCycleLR(_Schedule):
 
     def lr_at(self, count):
         peak, last = self.pct_start * self.total_steps - 1, self.total_steps - 1
-        if count <= peak:
+        if count < peak:
             return _anneal(self.start, self.max_lr, count / peak)
         return _anneal(self.max_lr, self.end, min((count - peak) / max(last - peak, 1), 1.0))
 

@@ -760,6 +760,48 @@ def test_clip_grad_norm(device):
             assert_close(m.grad, t.grad.numpy(), "float32", 17)
 
 
+def test_clip_grad_norm_of_one_tensor():
+    p = fc.Tensor([0.0, 0.0], requires_grad=True)
+    p.grad = fc.Tensor([3.0, 4.0])
+    assert fc.optim.clip_grad_norm(p, 1.0).item() == 5.0
+    np.testing.assert_allclose(p.grad.numpy(), [0.6, 0.8], 1e-5)
+
+
+SCHEDULES = {
+    "step": (lambda o: fc.optim.StepLR(o, 3, 0.5), lambda o: torch.optim.lr_scheduler.StepLR(o, 3, 0.5)),
+    "cosine": (lambda o: fc.optim.CosineLR(o, 12, 0.01),
+               lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, 12, 0.01)),
+    "one-cycle": (lambda o: fc.optim.OneCycleLR(o, 0.7, 12),
+                  lambda o: torch.optim.lr_scheduler.OneCycleLR(o, 0.7, 12)),
+    "one-cycle-late": (lambda o: fc.optim.OneCycleLR(o, 0.7, 12, pct_start=0.9, div_factor=3, final_div_factor=7),
+                       lambda o: torch.optim.lr_scheduler.OneCycleLR(o, 0.7, 12, pct_start=0.9, div_factor=3,
+                                                                     final_div_factor=7)),
+    "one-cycle-no-rise": (lambda o: fc.optim.OneCycleLR(o, 0.7, 12, pct_start=0.0),
+                          lambda o: torch.optim.lr_scheduler.OneCycleLR(o, 0.7, 12, pct_start=0.0)),
+}
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_learning_rate_schedules(name):
+    mine = fc.optim.SGD([fc.Tensor([1.0], requires_grad=True)], 0.2)
+    theirs = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], 0.2)
+    schedules = [make(o) for make, o in zip(SCHEDULES[name], (mine, theirs))]
+    for _ in range(11):
+        np.testing.assert_allclose(mine.lr, theirs.param_groups[0]["lr"], 1e-9)
+        theirs.step()
+        for s in schedules:
+            s.step()
+    resumed = SCHEDULES[name][0](fc.optim.SGD([fc.Tensor([1.0], requires_grad=True)], 0.9))
+    resumed.load_state_dict(schedules[0].state_dict())
+    assert resumed.optimizer.lr == mine.lr
+
+
+def test_one_cycle_that_peaks_at_its_first_step():
+    optimizer = fc.optim.SGD([fc.Tensor([1.0], requires_grad=True)], 0.2)
+    fc.optim.OneCycleLR(optimizer, 0.7, 10, pct_start=0.1)
+    assert optimizer.lr == 0.7
+
+
 # --- elementwise, broadcasting, reductions ---------------------------------------------------
 
 def anywhere(rng, shape):

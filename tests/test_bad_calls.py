@@ -366,7 +366,8 @@ def later(d):
 OPTIMISERS = [
     ("nothing", ValueError, r"parameter", lambda d: optim.SGD([])),
     ("arrays", TypeError, r"Array", lambda d: optim.SGD([d.p.data])),
-    ("one-tensor", (TypeError, ValueError), r"", lambda d: optim.SGD(d.p, 0.1)),
+    ("one-tensor", TypeError, r"\(2, 3\)", lambda d: optim.SGD(d.p.detach(), 0.1)),
+    ("one-twice", ValueError, r"once", lambda d: optim.SGD([d.p, d.p], 0.1)),
     ("result", ValueError, r"leaves.*\(2, 3\)", lambda d: optim.SGD([d.p * 2])),
     ("lr-nan", ValueError, r"lr=nan", lambda d: optim.SGD([d.p], NAN)),
     ("lr-negative", ValueError, r"lr=-0\.1", lambda d: optim.Adam([d.p], -0.1)),
