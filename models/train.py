@@ -22,6 +22,7 @@ from fastconv.device import device as as_device
 from fastconv.random import generator
 
 from . import MobileNetV2, ResNet9, ResNet18, SimpleCNN
+from .arguments import Parser, number
 from .metrics import plot_curves, write_csv
 
 OPTIMIZERS = {"adam": optim.Adam, "adamw": optim.AdamW, "sgd": optim.SGD}
@@ -250,24 +251,6 @@ def count_hits(logits, labels):
 
 
 # --- the command line ------------------------------------------------------------------------
-
-class Parser(argparse.ArgumentParser):
-    def error(self, message):
-        self.exit(2, f"{self.prog}: error: {message}\n")
-
-
-def number(kind, least, what):
-    """An argparse type: a finite number of at least `least` (more than it when `least` is None: 0 excluded)."""
-    def parse(text):
-        try:
-            value = kind(text)
-        except ValueError:
-            value = math.nan
-        if not math.isfinite(value) or (value <= 0 if least is None else value < least):
-            raise argparse.ArgumentTypeError(f"{text!r} is not {what}")
-        return value
-    return parse
-
 
 def parse_arguments(argv=None):
     positive = number(int, 1, "a positive whole number")

@@ -5,6 +5,7 @@ norm, the learning rate divided when validation stops improving, dropout between
 """
 import argparse
 import math
+import os
 import pathlib
 import sys
 import time
@@ -15,6 +16,7 @@ import fastconv as fc
 from fastconv import data, optim
 from fastconv.device import device as as_device
 
+from .arguments import Parser, number
 from .language_model import LanguageModel
 from .metrics import plot_perplexity, write_csv
 
@@ -151,17 +153,21 @@ def check_vocabulary(path, parts, dictionary):
 
 
 def parse_arguments(argv):
-    p = argparse.ArgumentParser(prog="python -m models.train lm", description=__doc__,
-                                formatter_class=argparse.RawDescriptionHelpFormatter)
+    positive, finite = number(int, 1, "a positive whole number"), number(float, None, "a positive, finite number")
+    p = Parser(prog="python -m models.train lm", description=__doc__,
+               formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--dataset", choices=("ptb",), default="ptb")
-    p.add_argument("--data", metavar="DIR", default="data", help="folder with ptb.train.txt, ptb.valid.txt, ptb.test.txt")
+    p.add_argument("--data", metavar="DIR", default=os.environ.get("FASTCONV_DATA") or "data",
+                   help="folder with ptb.train.txt, ptb.valid.txt, ptb.test.txt (default: FASTCONV_DATA or data)")
     p.add_argument("--cell", choices=("rnn", "lstm", "gru", "transformer"), default="lstm")
     p.add_argument("--device")
     for name, default in (("hidden", 200), ("embedding", None), ("layers", 2), ("epochs", 10), ("batch-size", 20), ("bptt", 35),
-                          ("seed", 0), ("max-lines", None), ("limit", None)):
-        p.add_argument(f"--{name}", type=int, default=default)
-    for name, default in (("dropout", 0.2), ("lr", 10.0), ("clip", 0.25), ("decay", 4.0)):
-        p.add_argument(f"--{name}", type=float, default=default)
+                          ("max-lines", None), ("limit", None)):
+        p.add_argument(f"--{name}", type=positive, default=default)
+    p.add_argument("--seed", type=number(int, 0, "a whole number of at least 0"), default=0)
+    p.add_argument("--dropout", type=number(float, 0, "a probability"), default=0.2)
+    for name, default in (("lr", 10.0), ("clip", 0.25), ("decay", 4.0)):
+        p.add_argument(f"--{name}", type=finite, default=default)
     p.add_argument("--out", metavar="DIR", default="runs/lm-ptb")
     p.add_argument("--resume", action="store_true")
     return p.parse_args(argv)
@@ -181,7 +187,9 @@ def main(argv):
     try:
         training.run()
     except KeyboardInterrupt:
-        print(f"stopped; {training.checkpoint} holds the last finished epoch; go on with --resume", flush=True)
+        kept = f"{training.checkpoint} holds the last finished epoch; go on with --resume" if training.epoch else \
+            "no epoch was finished, nothing is saved"
+        print(f"stopped; {kept}", flush=True)
         return 130
     except ArithmeticError as e:
         print(f"python -m models.train lm: error: {e}", file=sys.stderr)

@@ -258,3 +258,32 @@ def test_training_command(corpus_folder, tmp_path, capsys):
     (corpus_folder / "ptb.train.txt").write_text("other words here\n" * 20)
     assert train.main([*arguments, "--epochs", "4", "--resume"]) == 2
     assert "vocabulary" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [("--bptt", "0"), ("--clip", "nan"), ("--decay", "0"), ("--limit", "0"),
+                                       ("--epochs", "0"), ("--dropout", "-1"), ("--lr", "nan")])
+def test_the_command_refuses_numbers_that_make_no_sense(corpus_folder, tmp_path, capsys, monkeypatch, arguments):
+    from models import train
+    monkeypatch.setenv("FASTCONV_DATA", str(corpus_folder))
+    with pytest.raises(SystemExit) as stopped:
+        train.main(["lm", "--out", str(tmp_path / "out"), *arguments])
+    error = capsys.readouterr().err
+    assert stopped.value.code == 2 and arguments[0] in error and arguments[1] in error and error.count("\n") == 1
+
+
+def test_the_command_finds_its_data_where_fastconv_data_says(corpus_folder, monkeypatch):
+    from models.train_lm import parse_arguments
+    monkeypatch.setenv("FASTCONV_DATA", str(corpus_folder))
+    assert parse_arguments([]).data == str(corpus_folder)
+
+
+def test_ctrl_c_in_the_first_epoch_says_that_nothing_is_saved(corpus_folder, tmp_path, capsys, monkeypatch):
+    pytest.importorskip("safetensors")
+    from models import train, train_lm
+
+    def interrupted(self):
+        raise KeyboardInterrupt
+    monkeypatch.setattr(train_lm.LanguageTraining, "run", interrupted)
+    arguments = ["lm", "--data", str(corpus_folder), "--hidden", "4", "--batch-size", "2", "--out", str(tmp_path / "out")]
+    assert train.main(arguments) == 130
+    assert "nothing is saved" in capsys.readouterr().out
