@@ -23,3 +23,8 @@ def generator(rng=None):
     if isinstance(rng, (int, np.integer)):
         return np.random.default_rng(rng)
     raise TypeError(f"rng is a numpy.random.Generator, an int or None, not {rng!r}")
+
+
+def as_generator(rng):
+    """None stays None (decide at the call); a seed or a numpy.random.Generator becomes a Generator."""
+    return None if rng is None else generator(rng)

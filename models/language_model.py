@@ -2,6 +2,7 @@
 import numpy as np
 
 from fastconv import array, init, nn, ops
+from fastconv.random import as_generator
 
 RECURRENT = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 
@@ -21,6 +22,7 @@ class LanguageModel(nn.Module):
 
     def __init__(self, embedding_size, output_size, hidden_size, num_layers=1, seq_model="rnn", dropout=0.0, heads=2,
                  max_length=512, device=None, dtype="float32", rng=None):
+        rng = as_generator(rng)
         place = {"device": device, "dtype": dtype, "rng": rng}
         self.seq_model, self.output_size = seq_model, output_size
         self.embedding = nn.Embedding(output_size, embedding_size, **place)

@@ -111,3 +111,12 @@ def test_the_batch_counter_is_live_and_stays_on_the_host(fast_device):
     model(fc.Tensor(np.eye(2, dtype=np.float32), device=fast_device))
     assert state["0.num_batches_tracked"].item() == 1
     assert state["0.num_batches_tracked"].device is fc.reference()
+
+
+def test_a_seed_is_one_stream_for_all_that_a_layer_draws():
+    linear, rnn, drop = nn.Linear(4, 4, rng=0), nn.RNN(4, 4, rng=0), nn.Dropout(0.5, rng=0)
+    assert not np.array_equal(linear.weight.numpy()[0], linear.bias.numpy())
+    assert not np.array_equal(rnn.weight_ih_l0.numpy(), rnn.weight_hh_l0.numpy())
+    assert np.array_equal(linear.weight.numpy(), nn.Linear(4, 4, rng=0).weight.numpy())
+    x = fc.init.ones(64)
+    assert not np.array_equal(drop(x).numpy(), drop(x).numpy())

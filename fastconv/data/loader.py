@@ -5,10 +5,9 @@ import numbers
 
 import numpy as np
 
-from ..random import generator
+from ..random import as_generator, generator
 from ..tensor import Tensor
 from .dataset import Dataset, stack_samples
-from .transforms import as_generator
 
 
 class DataLoader:

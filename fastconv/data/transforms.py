@@ -3,7 +3,7 @@ import numbers
 
 import numpy as np
 
-from ..random import generator
+from ..random import as_generator, generator
 
 
 class Transform:
@@ -148,11 +148,6 @@ def as_images(images):
     if images.ndim != 4:
         raise ValueError(f"a batch of images is (N, C, H, W), not shape {images.shape}")
     return images
-
-
-def as_generator(rng):
-    """None stays None (decide at the call); a seed or a numpy.random.Generator becomes a Generator."""
-    return None if rng is None else generator(rng)
 
 
 def _is_int(x):

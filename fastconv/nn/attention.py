@@ -3,8 +3,9 @@ import copy
 import math
 
 from .. import init, ops
-from ..array import BOOL, array
+from ..array import BOOL, Array, array
 from ..ops.attention import attention_weights
+from ..random import as_generator
 from ..tensor import Tensor
 from .layers import Dropout, Linear
 from .module import Module, Parameter
@@ -24,7 +25,8 @@ class MultiheadAttention(Module):
                  rng=None):
         if num_heads < 1 or embed_dim % num_heads:
             raise ValueError(f"MultiheadAttention: {num_heads} heads do not divide embed_dim={embed_dim}")
-        self.embed_dim, self.num_heads, self.batch_first, self.dropout, self.rng = embed_dim, num_heads, batch_first, dropout, rng
+        self.rng = rng = as_generator(rng)
+        self.embed_dim, self.num_heads, self.batch_first, self.dropout = embed_dim, num_heads, batch_first, dropout
         place = {"device": device, "dtype": dtype}
         shape = (3 * embed_dim, embed_dim)
         self.in_proj_weight = Parameter(init.xavier_uniform(*shape, shape, rng=rng, **place))
@@ -92,6 +94,7 @@ class TransformerEncoderLayer(Module):
         if not callable(activation) and activation not in _ACTIVATIONS:
             raise ValueError(f"activation {activation!r}: use {', '.join(map(repr, _ACTIVATIONS))} or a function")
         place = {"device": device, "dtype": dtype}
+        rng = as_generator(rng)
         self.activation = activation if callable(activation) else _ACTIVATIONS[activation]
         self.norm_first = norm_first
         self.self_attn = MultiheadAttention(d_model, nhead, dropout, bias, batch_first, rng=rng, **place)
@@ -133,7 +136,9 @@ def _copied(module):
     """A module of the same structure and values whose parameters and buffers are its own."""
     made = copy.copy(module)
     for name, value in module.__dict__.items():
-        if isinstance(value, Parameter):
+        if isinstance(value, Array):            # a buffer
+            setattr(made, name, value.astype(value.dtype))
+        elif isinstance(value, Parameter):
             setattr(made, name, Parameter(value.data.astype(value.dtype), requires_grad=value.requires_grad))
         elif isinstance(value, Module):
             setattr(made, name, _copied(value))

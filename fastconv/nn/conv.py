@@ -2,6 +2,7 @@
 import math
 
 from .. import init, ops
+from ..random import as_generator
 from ..tensor import Tensor
 from .layers import uniform_parameter
 from .module import Module, Parameter
@@ -29,6 +30,7 @@ class _ConvNd(Module):
         if groups < 1 or in_channels % groups or out_channels % groups:
             raise ValueError(f"{type(self).__name__}: groups={groups} does not divide {in_channels} input and "
                              f"{out_channels} output channels")
+        rng = as_generator(rng)
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
         self.kernel_size = kernel
         self.stride, self.padding, self.dilation = stride, padding, dilation
@@ -129,7 +131,7 @@ class Conv(Module):
         k = kernel_size[0] if isinstance(kernel_size, tuple) else kernel_size
         s = stride[0] if isinstance(stride, tuple) else stride
         self.in_channels, self.out_channels, self.kernel_size, self.stride = in_channels, out_channels, k, s
-        fan_in = in_channels * k * k
+        fan_in, rng = in_channels * k * k, as_generator(rng)
         self.weight = Parameter(init.kaiming_uniform(fan_in, out_channels * k * k, (k, k, in_channels, out_channels),
                                                      device=device, dtype=dtype, rng=rng))
         self.bias = None

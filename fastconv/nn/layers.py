@@ -2,6 +2,7 @@
 import math
 
 from .. import init, ops
+from ..random import as_generator
 from .module import Module, Parameter
 
 
@@ -20,7 +21,7 @@ class Linear(Module):
         if in_features < 1 or out_features < 1:
             raise ValueError(f"Linear({in_features}, {out_features}): sizes must be positive")
         self.in_features, self.out_features = in_features, out_features
-        bound = 1 / math.sqrt(in_features)
+        bound, rng = 1 / math.sqrt(in_features), as_generator(rng)
         self.weight = uniform_parameter(bound, (out_features, in_features), device, dtype, rng)
         self.bias = uniform_parameter(bound, (out_features,), device, dtype, rng) if bias else None
 
@@ -98,7 +99,7 @@ class Dropout(Module):
     def __init__(self, p=0.5, rng=None):
         if not 0 <= p <= 1:
             raise ValueError(f"Dropout with probability {p}")
-        self.p, self.rng = p, rng
+        self.p, self.rng = p, as_generator(rng)
 
     def forward(self, x):
         return ops.dropout(x, self.p, self.training, self.rng)

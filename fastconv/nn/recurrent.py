@@ -4,6 +4,7 @@ import math
 import numpy as np
 
 from .. import init, ops
+from ..random import as_generator
 from ..tensor import Tensor
 from .layers import uniform_parameter
 from .module import Module, Parameter
@@ -78,7 +79,7 @@ class _Cell(_Parameters):
     def __init__(self, input_size, hidden_size, bias=True, nonlinearity="tanh", device=None, dtype="float32", rng=None):
         self.input_size, self.hidden_size, self.nonlinearity = input_size, hidden_size, nonlinearity
         gates, self.states, self._function = _KINDS[self.kind]
-        self._create("", input_size, hidden_size, gates, bias, device, dtype, rng)
+        self._create("", input_size, hidden_size, gates, bias, device, dtype, as_generator(rng))
 
     def forward(self, x, state=None):
         if x.ndim not in (1, 2) or x.shape[-1] != self.input_size:
@@ -156,7 +157,7 @@ class _Recurrent(_Parameters):
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.nonlinearity, self.batch_first, self.dropout, self.bidirectional = nonlinearity, batch_first, dropout, bidirectional
         gates, self.states, self._function = _KINDS[self.kind]
-        self.rng = None if isinstance(rng, int) else rng
+        self.rng = rng = as_generator(rng)
         for layer in range(num_layers):
             inputs = input_size if layer == 0 else hidden_size * self.directions
             for suffix in self._suffixes(layer):
