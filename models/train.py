@@ -27,7 +27,7 @@ from .metrics import plot_curves, write_csv
 
 OPTIMIZERS = {"adam": optim.Adam, "adamw": optim.AdamW, "sgd": optim.SGD}
 TEST_BATCH = 500
-# Settings that a resumed run shares with the run that it continues.
+# Settings that a resumed run shares with the run that it continues. With more epochs the schedule stretches.
 FIXED = ("model", "width", "dataset", "batch_size", "lr", "weight_decay", "optimizer", "schedule", "augment", "limit", "seed")
 
 
@@ -202,7 +202,7 @@ class Training:
 
     def _save(self):
         progress = {
-            "settings": {name: getattr(self.args, name) for name in (*FIXED, "epochs")},
+            "settings": {name: getattr(self.args, name) for name in FIXED},
             "epoch": self.epoch, "done": self.done, "loss_sum": self.loss_sum, "correct": self._correct(),
             "seen": self.seen, "seconds": self.seconds, "history": self.history,
             "rng": generator().bit_generator.state}
@@ -217,8 +217,7 @@ class Training:
             raise ValueError(f"--resume: {self.checkpoint} holds no {', '.join(missing)}")
         progress = parts["progress"]
         then = progress["settings"]
-        fixed = (*FIXED, "epochs") if then["schedule"] != "none" else FIXED     # a schedule depends on the epochs
-        differing = [f"{name} was {then[name]}, is {getattr(self.args, name)}" for name in fixed
+        differing = [f"{name} was {then[name]}, is {getattr(self.args, name)}" for name in FIXED
                      if then[name] != getattr(self.args, name)]
         if differing:
             raise ValueError(f"--resume: {self.checkpoint} is of another run: {'; '.join(differing)}")
