@@ -5,6 +5,7 @@ import importlib
 import pkgutil
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,16 @@ def test_import_is_quick_quiet_and_opens_nothing():
             "assert 'pyopencl' not in sys.modules; print(t)")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr == "" and float(done.stdout) < 5
+
+
+def test_the_example_of_contributing_is_the_code():
+    text = (ROOT.parent / "CONTRIBUTING.md").read_text()
+    for number, file in enumerate(["fastconv/scalar_ops.h", "fastconv/reference.py", "fastconv/ops/elementwise.py",
+                                   "tests/cases.py"], start=1):
+        step = text.split(f"\n{number}. `{file}`")[1]
+        code = textwrap.dedent(step.split("```")[1].partition("\n")[2]).strip()
+        assert code in textwrap.dedent((ROOT.parent / file).read_text()) or code in "\n".join(
+            line.strip() for line in (ROOT.parent / file).read_text().splitlines()), f"{file} has no\n{code}"
 
 
 def modules():
