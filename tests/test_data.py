@@ -457,6 +457,19 @@ def test_loader_follows_manual_seed():
     assert orders[0] == orders[1] != orders[2]
 
 
+def test_a_data_set_with_random_batches_of_its_own_gets_a_new_seed_each_epoch():
+    class Noise(Dataset):
+        def __len__(self):
+            return 4
+
+        def batch(self, indices, rng=None):
+            return (rng.random(len(indices)),)
+
+    loader = DataLoader(Noise(), batch_size=2, rng=0)
+    first, second = (np.concatenate([x for x, in loader]) for _ in range(2))
+    assert not np.array_equal(first, second)
+
+
 @pytest.mark.parametrize("options", [{}, {"prefetch": 0}, {"num_workers": 3}])
 def test_random_transforms_do_not_depend_on_threads(options):
     images = np.random.default_rng(0).random((30, 1, 8, 8)).astype(np.float32)

@@ -61,7 +61,8 @@ class DataLoader:
 
     def _draw_seed(self):
         """The seed of one epoch; nothing is drawn where nothing is random."""
-        if not self.shuffle and getattr(self.dataset, "transform", None) is None:
+        random = isinstance(self.dataset, Dataset) and getattr(self.dataset, "transform", True) is not None
+        if not self.shuffle and not random:
             return 0
         return int(generator(self._rng).integers(2 ** 63))
 
