@@ -583,3 +583,13 @@ def test_a_checkpoint_that_cannot_be_saved_leaves_the_old_one(device, checkpoint
     assert checkpoint.read_bytes() == before and os.listdir(checkpoint.parent) == [checkpoint.name]
     with pytest.raises(OSError):
         fc.save_checkpoint(checkpoint.parent / "no" / "folder.safetensors", model={})
+
+
+def test_pooling_refuses_a_size_that_is_no_int_also_after_its_equal(device):
+    x = fc.init.ones(1, 1, 4, 4, device=device)
+    for call in (lambda k: ops.max_pool2d(x, k), lambda k: ops.avg_pool2d(x, k), lambda k: ops.unfold(x, k)):
+        call(2)
+        for wrong in (2.0, {2}, np.array([2.0, 2.0])):
+            with pytest.raises(TypeError, match="kernel_size"):
+                call(wrong)
+        call([2, 2])

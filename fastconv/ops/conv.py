@@ -177,11 +177,12 @@ class _NotInt:
         return repr(self.value)
 
 
-def _hashable(value):
+def hashable(value):
+    """A parameter as a key of the geometry caches: ints, words, None, and tuples of them."""
     if isinstance(value, (tuple, list)):
-        return tuple(map(_hashable, value))
+        return tuple(map(hashable, value))
     try:
-        return value if isinstance(value, str) else operator.index(value)
+        return value if value is None or isinstance(value, str) else operator.index(value)
     except TypeError:
         return _NotInt(value)
 
@@ -359,7 +360,7 @@ def residues_1d(size, kernel, stride, padding, dilation):
 
 def _call(dims, x, w, bias, stride, padding, dilation, groups, layout, algorithm):
     _check_operands(_NAMES[dims], x, w, bias)
-    geo = _geometry(x.shape, w.shape, *map(_hashable, (stride, padding, dilation, groups, layout, algorithm)), dims)
+    geo = _geometry(x.shape, w.shape, *map(hashable, (stride, padding, dilation, groups, layout, algorithm)), dims)
     c_out = geo.y_shape[-1 if geo.channels_last else 1]
     if bias is not None and bias.shape != (c_out,):
         raise ValueError(f"{_NAMES[dims]}: bias of shape {bias.shape} for {c_out} output channels")
@@ -369,7 +370,7 @@ def _call(dims, x, w, bias, stride, padding, dilation, groups, layout, algorithm
 def _call_transposed(dims, x, w, bias, stride, padding, output_padding, dilation, groups, layout, algorithm):
     _check_operands(f"conv_transpose{dims}d", x, w, bias)
     parameters = stride, padding, output_padding, dilation, groups, layout, algorithm
-    geo = _transposed_geometry(x.shape, w.shape, *map(_hashable, parameters), dims)
+    geo = _transposed_geometry(x.shape, w.shape, *map(hashable, parameters), dims)
     y = _input_grad(x, w, geo)
     if bias is None:
         return y
@@ -471,7 +472,7 @@ def conv_algorithms(x, w, stride=1, padding=0, dilation=1, groups=1, layout=None
     dims = len(x_shape) - 2
     if dims not in _NAMES:
         raise ValueError(f"conv_algorithms of x {x_shape}: 3 to 5 dimensions")
-    geo = _geometry(x_shape, w_shape, *map(_hashable, (stride, padding, dilation, groups)),
+    geo = _geometry(x_shape, w_shape, *map(hashable, (stride, padding, dilation, groups)),
                     layout or _LAYOUTS[dims][0], "auto", dims)
     out, x, w = canonical_shapes(geo)
     picked = algorithms.choose(geo.algorithm)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from ..array import as_shape, full
 from ..autograd import op
-from .conv import per_dim
+from .conv import hashable, per_dim
 
 
 @dataclass(frozen=True)
@@ -77,10 +77,6 @@ def _(g, y, columns, patches):
     return _unfold(g, patches)
 
 
-def _hashable(value):
-    return tuple(value) if isinstance(value, list) else value
-
-
 def unfold(x, kernel_size, dilation=1, padding=0, stride=1):
     """The patches of (n, c, ...) as columns (n, c * kernel elements, number of patches), as torch has it: im2col.
 
@@ -89,7 +85,7 @@ def unfold(x, kernel_size, dilation=1, padding=0, stride=1):
     array([[[1., 2.],
             [2., 3.]]], dtype=float32)
     """
-    return _unfold(x, _patches(f"unfold of x {x.shape}", x.shape, *map(_hashable, (kernel_size, stride, padding, dilation))))
+    return _unfold(x, _patches(f"unfold of x {x.shape}", x.shape, *map(hashable, (kernel_size, stride, padding, dilation))))
 
 
 def fold(columns, output_size, kernel_size, dilation=1, padding=0, stride=1):
@@ -102,11 +98,11 @@ def fold(columns, output_size, kernel_size, dilation=1, padding=0, stride=1):
     what = f"fold of columns {columns.shape} into {size}"
     if columns.ndim != 3:
         raise ValueError(f"{what}: columns are (n, c * kernel elements, patches)")
-    elements = math.prod(per_dim(_hashable(kernel_size), "kernel_size", dims, what))
+    elements = math.prod(per_dim(hashable(kernel_size), "kernel_size", dims, what))
     if columns.shape[1] % elements:
         raise ValueError(f"{what}: {columns.shape[1]} rows are no multiple of the {elements} elements of a patch")
     x_shape = (columns.shape[0], columns.shape[1] // elements, *size)
-    patches = _patches(what, x_shape, *map(_hashable, (kernel_size, stride, padding, dilation)))
+    patches = _patches(what, x_shape, *map(hashable, (kernel_size, stride, padding, dilation)))
     if columns.shape != patches.columns_shape:
         raise ValueError(f"{what}: there are {math.prod(patches.out)} patches in such an image")
     return _fold(columns, patches)

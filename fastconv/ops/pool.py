@@ -7,7 +7,7 @@ import numpy as np
 
 from ..array import FLOATS, array, compact_strides, empty
 from ..autograd import op
-from .conv import per_dim, positive, residues_1d, triple
+from .conv import hashable, per_dim, positive, residues_1d, triple
 from .linalg import matmul
 from .shape import transpose
 
@@ -167,20 +167,16 @@ def _elements_per_window(window, dtype, device):
 
 # --- public ----------------------------------------------------------------------------------
 
-def _hashable(value):
-    return tuple(value) if isinstance(value, list) else value
-
-
 def _max(dims, x, kernel_size, stride, padding, dilation, ceil_mode):
     _check(f"max_pool{dims}d", x)
-    window = _window(f"max_pool{dims}d", x.shape, *map(_hashable, (kernel_size, stride, padding, dilation)),
+    window = _window(f"max_pool{dims}d", x.shape, *map(hashable, (kernel_size, stride, padding, dilation)),
                      ceil_mode, dims)
     return _max_pool(x, window)[0]
 
 
 def _avg(dims, x, kernel_size, stride, padding, ceil_mode, count_include_pad):
     _check(f"avg_pool{dims}d", x)
-    window = _window(f"avg_pool{dims}d", x.shape, *map(_hashable, (kernel_size, stride, padding)), 1, ceil_mode, dims)
+    window = _window(f"avg_pool{dims}d", x.shape, *map(hashable, (kernel_size, stride, padding)), 1, ceil_mode, dims)
     total = _window_sum(x, window)
     if count_include_pad and not ceil_mode:
         return total / math.prod(window.size)

@@ -1,7 +1,7 @@
 """Ops that move elements without computing: views where strides can say it, else one copy."""
 import operator
 
-from ..array import Array, as_axes, broadcast_shapes, empty, full, promote
+from ..array import as_axes, broadcast_shapes, empty, full, promote
 from ..autograd import cast, op
 
 # --- views -----------------------------------------------------------------------------------
@@ -264,11 +264,6 @@ def _promoted(xs):
     for x in xs[1:]:
         dtype = promote(dtype, x.dtype)
     return dtype
-
-
-def as_array(x):
-    """The Array behind a Tensor or Array."""
-    return x if isinstance(x, Array) else x.data
 
 
 __all__ = ["reshape", "permute", "transpose", "squeeze", "unsqueeze", "flip", "getitem", "embed", "pad", "dilate",
