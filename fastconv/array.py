@@ -424,11 +424,10 @@ class Array:
         return self._view(as_shape(shape), tuple(strides), offset)
 
     def __setitem__(self, key, value):
-        target = self[key]
-        if any(st == 0 and size > 1 for st, size in zip(target.strides, target.shape)):
-            raise ValueError(f"assignment to a broadcast view of shape {target.shape}, strides {target.strides}: "
+        if any(st == 0 and size > 1 for st, size in zip(self.strides, self.shape)):
+            raise ValueError(f"assignment to a broadcast view of shape {self.shape}, strides {self.strides}: "
                              "its elements share memory")
-        target._assign(value)
+        self[key]._assign(value)
 
     def _assign(self, value):
         """Write `value` (number, array-like or Array, broadcast) into the elements of this view."""

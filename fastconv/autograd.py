@@ -456,9 +456,13 @@ def backward(tensor, gradient=None, create_graph=False, retain_graph=None):
         elif create_graph:
             leaf._grad = g
         else:
-            # Each leaf owns its gradient: a buffer that something else holds is copied.
-            leaf._grad = _wrap(data.astype(data.dtype) if id(data.buffer) in given or 0 in data.strides else data)
+            leaf._grad = _wrap(_owned(data, given))
         given.add(id(data.buffer))
+
+
+def _owned(data, given):
+    """A gradient to hand out: a copy where its elements share memory or something else holds its buffer."""
+    return data.astype(data.dtype) if id(data.buffer) in given or 0 in data.strides else data
 
 
 def grad(outputs, inputs, grad_outputs=None, create_graph=False, retain_graph=None):
@@ -493,8 +497,14 @@ def grad(outputs, inputs, grad_outputs=None, create_graph=False, retain_graph=No
     pairs = [(t, _seed(t, g, create_graph)) for t, g in zip(outputs, grad_outputs) if t.requires_grad or g is None]
     retain = create_graph if retain_graph is None else retain_graph
     found = _walk([t for t, _ in pairs], [s for _, s in pairs], {_place(x) for x in inputs}, create_graph, retain)
-    results = (found.get(_place(x)) for x in inputs)
-    return tuple(g if g is None or create_graph else _wrap(g) for g in results)
+    results = [found.get(_place(x)) for x in inputs]
+    if create_graph:
+        return tuple(results)
+    given, owned = {id(s.buffer) for _, s in pairs}, []
+    for g in results:
+        owned.append(None if g is None else _wrap(_owned(g, given)))
+        given.add(None if g is None else id(g.buffer))
+    return tuple(owned)
 
 
 # --- checking --------------------------------------------------------------------------------

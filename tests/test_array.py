@@ -603,6 +603,14 @@ def test_argmax_and_argmin(device, dtype, data, shape, keepdims):
             same(getattr(x, name)(axis, keepdims), np.asarray(want, "int64"))
 
 
+def test_no_element_of_a_broadcast_view_is_assigned(device):
+    x = fc.array([1.0, 2.0], device=device).broadcast_to(3, 2)
+    for key in (0, (0, 0), slice(0, 1), ...):
+        with pytest.raises(ValueError, match=r"broadcast view of shape \(3, 2\)"):
+            x[key] = 5.0
+    assert x.numpy().tolist() == [[1, 2]] * 3
+
+
 def test_argmax_over_several_axes(device):
     a = np.random.default_rng(0).integers(0, 9, (3, 4, 5)).astype("float32")
     x = fc.array(a, device=device)

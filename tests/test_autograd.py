@@ -220,3 +220,12 @@ def test_gradients_flow_between_devices(fast_device):
     (x.to(fast_device) * 3).sum().backward()
     assert x.grad.device is fc.reference()
     np.testing.assert_array_equal(x.grad.numpy(), [3, 3])
+
+
+def test_results_of_grad_are_the_callers_own(device):
+    x, w = (fc.Tensor([1.0, 2.0], device=device, requires_grad=True) for _ in range(2))
+    seed = fc.Tensor([1.0, 1.0], device=device)
+    for outputs, weights in (((x + w).sum(), None), (x + w, seed)):
+        gx, gw = fc.autograd.grad(outputs, [x, w], weights)
+        gx.data[0] = 7.0
+        assert gx.numpy().tolist() == [7, 1] and gw.numpy().tolist() == [1, 1] and seed.numpy().tolist() == [1, 1]
