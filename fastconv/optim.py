@@ -11,16 +11,19 @@ from .tensor import Tensor
 class Optimizer:
     """Base class: parameters, hyperparameters checked, per-parameter state.
 
-    params   Tensors (any iterable); those without a gradient are left alone by step()
-    lr       the learning rate; may be changed between steps (`optimizer.lr = ...`)
+    params   Tensors (any iterable); those without a gradient are left alone by step(). Or groups with
+             settings of their own: [{"params": [...], "lr": 1e-4}, {"params": [...]}]
+    lr       the learning rate; may be changed between steps (`optimizer.lr = ...`, and schedules do);
+             a group's own keeps its proportion to it
     """
 
     state_names: tuple = ()
+    group_settings: tuple = ("lr", "weight_decay")
 
     def __init__(self, params, **hyperparameters):
         if isinstance(params, Tensor):
             raise TypeError(f"an optimiser takes a list of Tensors, not one of shape {params.shape}")
-        self.params = list(params)
+        self.params, self._group_of, self._groups = self._split_groups(params, hyperparameters["lr"])
         if not self.params:
             raise ValueError("an optimiser needs at least one parameter")
         for p in self.params:
@@ -36,6 +39,41 @@ class Optimizer:
         self.steps = [0] * len(self.params)
         self.state = [None] * len(self.params)
 
+    def _split_groups(self, params, lr):
+        """(all Tensors, the group of each, the settings of each group); lr as a factor of the optimiser's."""
+        params, flat, group_of, groups = list(params), [], [], []
+        if not any(isinstance(p, dict) for p in params):
+            params = [{"params": params}]
+        for number, group in enumerate(params):
+            if not isinstance(group, dict) or "params" not in group:
+                raise TypeError(f"parameter group {number} is no dict with 'params': {type(group).__name__}")
+            settings = {name: value for name, value in group.items() if name != "params"}
+            unknown = sorted(set(settings) - set(self.group_settings))
+            if unknown:
+                raise ValueError(f"parameter group {number} sets {', '.join(unknown)}; a group can set "
+                                 f"{', '.join(self.group_settings)}")
+            for name, value in settings.items():
+                if name == "betas":
+                    _check_betas(value)
+                else:
+                    _check(f"{name} of group {number}", value)
+            if "lr" in settings:
+                if not lr:
+                    raise ValueError("groups with an lr of their own need an optimiser whose lr is not 0")
+                settings["lr"] = settings["lr"] / lr
+            members = [group["params"]] if isinstance(group["params"], Tensor) else list(group["params"])
+            flat += members
+            group_of += [number] * len(members)
+            groups.append(settings)
+        return flat, group_of, groups
+
+    def _settings_of(self, group):
+        """The hyperparameters of a group, by name."""
+        settings = {name: getattr(self, name) for name in self._hyperparameters}
+        own = dict(self._groups[group])
+        own["lr"] = self.lr * own.get("lr", 1.0)
+        return {**settings, **own}
+
     def zero_grad(self):
         """Forget the gradients of all parameters."""
         for p in self.params:
@@ -50,11 +88,11 @@ class Optimizer:
                 if self.state[i] is None or self.state[i] and self.state[i][0].device is not p.device:
                     self.state[i] = self._fresh_state(p.data, self.state[i])
                 self.steps[i] += 1
-                groups.setdefault((p.device, p.dtype, self.steps[i]), []).append(i)
-        for (device, _, step), members in groups.items():
+                groups.setdefault((p.device, p.dtype, self.steps[i], self._group_of[i]), []).append(i)
+        for (device, _, step, group), members in groups.items():
             params = [self.params[i].data for i in members]
             grads = [self.params[i].grad.data for i in members]
-            self._update(device, params, grads, [self.state[i] for i in members], step)
+            self._update(device, params, grads, [self.state[i] for i in members], step, **self._settings_of(group))
 
     def _fresh_state(self, p, old):
         if old:
@@ -105,6 +143,14 @@ def _check(what, value, low=0.0, high=math.inf):
     return value
 
 
+def _check_betas(betas):
+    try:
+        beta1, beta2 = betas
+    except (TypeError, ValueError):
+        raise TypeError(f"betas={betas!r} is not a pair of numbers") from None
+    return _check("beta1", beta1, high=1), _check("beta2", beta2, high=1)
+
+
 class SGD(Optimizer):
     """Stochastic gradient descent with momentum (torch.optim.SGD; Sutskever et al. 2013).
 
@@ -120,28 +166,25 @@ class SGD(Optimizer):
                          weight_decay=_check("weight_decay", weight_decay), nesterov=bool(nesterov))
         self.state_names = ("momentum_buffer",) if momentum else ()
 
-    def _update(self, device, params, grads, state, step):
+    def _update(self, device, params, grads, state, step, lr, momentum, weight_decay, nesterov):
         buffers = [s[0] if s else None for s in state]
-        device.sgd_step(params, grads, buffers, self.lr, self.momentum, self.weight_decay, self.nesterov, step == 1)
+        device.sgd_step(params, grads, buffers, lr, momentum, weight_decay, nesterov, step == 1)
 
 
 class Adam(Optimizer):
     """Adam (Kingma and Ba 2015); weight_decay is added to the gradient, as in torch.optim.Adam."""
 
     state_names = ("exp_avg", "exp_avg_sq")
+    group_settings = ("lr", "weight_decay", "betas", "eps")
     decoupled = False
 
     def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0):
-        try:
-            beta1, beta2 = betas
-        except (TypeError, ValueError):
-            raise TypeError(f"betas={betas!r} is not a pair of numbers") from None
-        super().__init__(params, lr=_check("lr", lr), betas=(_check("beta1", beta1, high=1), _check("beta2", beta2, high=1)),
-                         eps=_check("eps", eps), weight_decay=_check("weight_decay", weight_decay))
+        super().__init__(params, lr=_check("lr", lr), betas=_check_betas(betas), eps=_check("eps", eps),
+                         weight_decay=_check("weight_decay", weight_decay))
 
-    def _update(self, device, params, grads, state, step):
-        device.adam_step(params, grads, [s[0] for s in state], [s[1] for s in state], self.lr, *self.betas,
-                         self.eps, self.weight_decay, self.decoupled, step)
+    def _update(self, device, params, grads, state, step, lr, betas, eps, weight_decay):
+        device.adam_step(params, grads, [s[0] for s in state], [s[1] for s in state], lr, *betas, eps, weight_decay,
+                         self.decoupled, step)
 
 
 class AdamW(Adam):

@@ -977,3 +977,32 @@ def test_power_with_a_numpy_exponent(device):
         x = fc.Tensor([1.0, -3.0], device=device, requires_grad=True)
         (x ** exponent).sum().backward()
         np.testing.assert_array_equal(x.grad.numpy(), np.array([2, -6], "f"))
+
+
+@pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW"])
+def test_parameter_groups(device, name, rng):
+    """Groups with a rate and a decay of their own, under a schedule, as torch has them."""
+    values = [rng.normal(size=(3, 4)).astype(np.float32) for _ in range(3)]
+    mine = [fc.Tensor(v, device=device, requires_grad=True) for v in values]
+    theirs = [torch.tensor(v, requires_grad=True) for v in values]
+
+    def groups(p):
+        return [{"params": p[:2], "lr": 0.02, "weight_decay": 0.1}, {"params": [p[2]]}]
+
+    a = getattr(fc.optim, name)(groups(mine), lr=0.1)
+    b = getattr(torch.optim, name)(groups(theirs), lr=0.1)
+    schedule, other = fc.optim.StepLR(a, 3, 0.5), torch.optim.lr_scheduler.StepLR(b, 3, 0.5)
+    for _ in range(8):
+        for x, y in zip(mine, theirs):
+            g = rng.normal(size=(3, 4)).astype(np.float32)
+            x.grad, y.grad = fc.Tensor(g, device=device), torch.tensor(g)
+        a.step()
+        b.step()
+        schedule.step()
+        other.step()
+    for x, y in zip(mine, theirs):
+        assert_close(x, y.detach().numpy(), "float32", 64)
+    with pytest.raises(ValueError, match="group 0 sets momentum"):
+        fc.optim.SGD([{"params": mine, "momentum": 0.9}], lr=0.1)
+    with pytest.raises(ValueError, match="lr of group 0=nan"):
+        fc.optim.SGD([{"params": mine, "lr": math.nan}], lr=0.1)

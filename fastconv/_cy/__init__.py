@@ -33,7 +33,7 @@ def _short_spin():
 
 
 with _short_spin():
-    from . import runtime
+    from . import runtime  # type: ignore[attr-defined]
 
 from .buffer import allocate, empty_cache, memory_stats
 from .elementwise import map

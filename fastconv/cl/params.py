@@ -49,7 +49,7 @@ CPU = Params(map_group=1024, vector=16, tile_m=8, tile_n=2, group_m=1, group_n=1
 # Runs on anything.
 SMALL = Params(map_group=32, vector=4, tile_m=4, tile_n=1, group_m=4, group_n=8, reduce_lanes=16)
 
-VENDORS = {}                    # {part of the vendor's name, lower case: {field: value}}
+VENDORS: dict = {}                    # {part of the vendor's name, lower case: {field: value}}
 
 
 def lookup(device):

@@ -88,7 +88,7 @@ class Gemm:
 
 def matmul(runtime, out, a, b):
     """A Gemm plan for out = a @ b. Leading axes along which b does not change become rows."""
-    m, k, n = *a.shape[-2:], b.shape[-1]
+    (m, k), n = a.shape[-2:], b.shape[-1]
     leading = list(zip(a.shape[:-2], a.strides[:-2], out.strides[:-2], b.strides[:-2]))
     rows = [(size, a_step, out_step) for size, a_step, out_step, b_step in leading if b_step == 0]
     rows.append((m, a.strides[-2], out.strides[-2]))

@@ -222,7 +222,7 @@ class Runtime:
 
 _enqueue = cl.enqueue_nd_range_kernel
 _INCLUDE = re.compile(r'^#include "(.+)"$', re.MULTILINE)
-_sources = {}
+_sources: dict = {}
 
 
 def _source(file):

@@ -2,6 +2,7 @@
 import math
 
 from .. import init, ops
+from ..array import as_axes
 from ..random import as_generator
 from .module import Module, Parameter
 
@@ -39,10 +40,16 @@ class Linear(Module):
 
 
 class Flatten(Module):
-    """(n, ...) to (n, product of the rest)."""
+    """(n, ...) to (n, product of the rest); or the axes start_dim to end_dim, both included, as one."""
+
+    def __init__(self, start_dim=1, end_dim=-1):
+        self.start_dim, self.end_dim = start_dim, end_dim
 
     def forward(self, x):
-        return ops.reshape(x, (x.shape[0], math.prod(x.shape[1:])))
+        (first,), (last,) = as_axes(self.start_dim, x.ndim), as_axes(self.end_dim, x.ndim)
+        if first > last:
+            raise ValueError(f"Flatten({self.start_dim}, {self.end_dim}) of shape {x.shape}")
+        return ops.reshape(x, (*x.shape[:first], math.prod(x.shape[first:last + 1]), *x.shape[last + 1:]))
 
 
 class ReLU(Module):
@@ -84,10 +91,10 @@ class SiLU(Module):
 
 
 class Softmax(Module):
-    """exp(x) / sum(exp(x)) along `axis`."""
+    """exp(x) / sum(exp(x)) along `axis` (torch's name for it, `dim`, is taken too)."""
 
-    def __init__(self, axis=-1):
-        self.axis = axis
+    def __init__(self, axis=-1, dim=None):
+        self.axis = axis if dim is None else dim
 
     def forward(self, x):
         return ops.softmax(x, self.axis)
