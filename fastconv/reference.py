@@ -160,6 +160,10 @@ def reduce(name, out, x, axes):
 
     out has x's dtype and x's shape with 1 in the reduced axes. float32 sums keep the error of a
     pairwise or wider accumulation; max and min give NaN where there is one. bool only for max, min.
+
+    Where everything cancels, the rounding of float64 would show in a float32 sum, and with it the order:
+    devices with float64 carry the error along, so that their sums are the exact ones, rounded, and agree
+    in all bits; so in product_sums and the mean of moments. (This device adds in NumPy's order.)
     """
     f = {"sum": np.sum, "prod": np.prod, "max": np.max, "min": np.min}[name]
     wide = {"dtype": _wide(x.dtype)} if name in ("sum", "prod") else {}
@@ -187,7 +191,8 @@ def moments(mean, var, x, axes):
 def product_sums(sum_g, sum_gx, g, x, mean, axes):
     """sum_g = sum of g, sum_gx = sum of g * (x - mean), over `axes`; outs and mean in keepdims shape.
 
-    The two reductions in the gradient of a normalisation, in one pass over g and x.
+    The two reductions in the gradient of a normalisation, in one pass over g and x. For float32 the
+    difference and then the product are rounded to float64 (no FMA), and their sums only at the end.
     """
     centred = view(x) - view(mean)
     view(sum_g)[...] = view(g).sum(axis=axes, keepdims=True, dtype=np.float64)

@@ -2,8 +2,8 @@
 
 A product that is rounded once on one device and twice on the other is enough for losses that are
 percents apart after fifty steps; both sides therefore need FMA. Reductions have no order in common:
-they add float32 in float64, whose rounding a float32 result shows only where nearly everything cancels
-(the gradient of a bias in front of a batch norm, say). Also: how exact float_math.h is.
+their sums of float32 carry the rounding errors of float64 along, so that none shows even where nearly
+everything cancels (the gradient of a bias in front of a batch norm, say). Also: how exact float_math.h is.
 """
 import math
 
@@ -106,6 +106,106 @@ def test_the_weight_gradient_does_not_depend_on_threads(pair, rng, threads):
 def test_products(pair, rng, shapes):
     a, b = (normal(rng, *shape) for shape in shapes)
     check(pair, lambda device: with_gradients(device, ops.matmul, a, b))
+
+
+def cancelling(rng, shape, axes):
+    """Values of every size whose sum over `axes` is a tiny part of them: each has its opposite, nearly."""
+    x = normal(rng, *shape) * np.exp2(rng.integers(-20, 20, shape)).astype(np.float32)
+    rows = np.moveaxis(x, axes, range(len(axes)))
+    kept = rows.shape[len(axes):]
+    rows = rows.reshape(-1, *kept)
+    half = len(rows) // 2
+    rows[half:2 * half] = -rows[rng.permutation(half)]
+    rows[2 * half:] = 0
+    rows[rng.integers(0, len(rows), 3)] += 1e-3 * normal(rng, 3, *kept)
+    return np.moveaxis(rows.reshape(*(shape[a] for a in axes), *kept), range(len(axes)), axes).copy()
+
+
+def exact_sum(x, axes):
+    """x over `axes` without any rounding but the last, in keepdims shape."""
+    rows = np.moveaxis(x, axes, range(-len(axes), 0))
+    kept = rows.shape[:-len(axes)]
+    sums = [math.fsum(row) for row in rows.reshape(math.prod(kept), -1)]
+    return np.expand_dims(np.float32(sums).reshape(kept), axes)
+
+
+# shape, axes, and the view in which the device has the values
+SUMS = [((70001,), (0,), "plain"), ((64, 6, 8, 8), (0, 2, 3), "plain"), ((64, 37, 8, 8), (0, 2, 3), "channels last"),
+        ((32, 16, 9, 7), (0, 2, 3), "channels last"), ((300, 41), (0,), "plain"), ((300, 41), (1,), "plain"),
+        ((3, 5000), (1,), "reversed"), ((5000, 3), (0,), "every second"), ((20, 30, 19), (1,), "plain"),
+        ((20, 30, 19), (0, 2), "reversed"), ((40, 1000), (0, 1), "every second"), ((3000, 300), (0,), "plain")]
+
+
+def place(x, view, device):
+    """x as an array of `device` with other strides."""
+    if view == "channels last":
+        return fc.array(np.moveaxis(x, 1, -1).copy(), device=device).permute((0, 3, 1, 2))
+    if view == "reversed":
+        return fc.array(x[..., ::-1].copy(), device=device)[..., ::-1]
+    if view == "every second":
+        return fc.array(np.repeat(x, 2, axis=-1), device=device)[..., ::2]
+    return fc.array(x, device=device)
+
+
+@pytest.mark.parametrize("shape, axes, view", SUMS, ids=str)
+def test_sums_that_cancel(pair, rng, shape, axes, view):
+    x = cancelling(rng, shape, axes)
+    exact = exact_sum(x, axes)
+    assert np.median(np.abs(exact) / np.abs(x).sum(axis=axes, keepdims=True, dtype=np.float64)) < 1e-7
+
+    def compute(device):
+        a = place(x, view, device)
+        return [a.sum(axis=axes, keepdims=True), a.mean(axis=axes, keepdims=True)]
+    check(pair, compute)
+    for device in pair:
+        np.testing.assert_array_equal(compute(device)[0].numpy(), exact)
+
+
+@pytest.mark.parametrize("shape, axes, view", SUMS, ids=str)
+@pytest.mark.parametrize("mean", [0.0, 0.3, 1e4])
+def test_product_sums_that_cancel(pair, rng, shape, axes, view, mean):
+    g = cancelling(rng, shape, axes)
+    kept = [1 if a in axes else n for a, n in enumerate(shape)]
+    x = 1 + 1e-6 * normal(rng, *shape)              # g * (x - mean) cancels too
+    means = np.float32(mean) + normal(rng, *kept)
+    exact = [exact_sum(g, axes), exact_sum(g * (x.astype(np.float64) - means), axes)]
+
+    def compute(device):
+        outs = [fc.array(np.empty(kept, np.float32), device=device) for _ in range(2)]
+        device.implementation.product_sums(*outs, place(g, view, device), place(x, view, device),
+                                           fc.array(means, device=device), axes)
+        return outs
+    check(pair, compute)
+    for device in pair:
+        for got, want in zip(compute(device), exact, strict=True):
+            np.testing.assert_array_equal(got.numpy(), want)
+
+
+@pytest.mark.parametrize("shape, axes, view", SUMS, ids=str)
+@pytest.mark.parametrize("mean", [0.0, 1.0, 1e5])
+def test_moments(pair, rng, shape, axes, view, mean):
+    x = normal(rng, *shape) + np.float32(mean)
+    kept = [1 if a in axes else n for a, n in enumerate(shape)]
+
+    def compute(device):
+        outs = [fc.array(np.empty(kept, np.float32), device=device) for _ in range(2)]
+        device.implementation.moments(*outs, place(x, view, device), axes)
+        return outs
+    check(pair, compute)
+
+
+@pytest.mark.parametrize("values", [[np.inf, 1], [-np.inf, np.inf], [np.nan, 1], [-np.inf, -np.inf], [3e38, 3e38, -3e38]],
+                         ids=str)
+@pytest.mark.parametrize("axis", [0, 1])
+def test_sums_of_what_is_not_finite(pair, rng, values, axis):
+    x = normal(rng, 400, 400)
+    for k, value in enumerate(values):
+        x[37 * k + 5, 37 * k + 5] = x[5, 37 * k + 5] = x[37 * k + 5, 5] = value
+    with np.errstate(all="ignore"):
+        expected = x.sum(axis=axis, dtype=np.float64).astype(np.float32)
+    check(pair, lambda device: [fc.array(x, device=device).sum(axis=axis)])
+    for device in pair:
+        np.testing.assert_allclose(fc.array(x, device=device).sum(axis=axis).numpy(), expected, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("shape", [(128, 32, 4, 4), (128, 16, 8, 8), (50, 7)])

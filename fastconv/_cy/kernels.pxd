@@ -5,6 +5,7 @@ cdef extern from "kernels/isa.h" nogil:
     int FC_F32, FC_F64, FC_I32, FC_I64, FC_U8, FC_BOOL
     int FC_OPS
     int FC_SUM, FC_PROD, FC_MAX, FC_MIN
+    int FC_SUM_PAIRS "FC_REDUCTIONS"           # kernels/reduce.h
 
     ctypedef void (*fc_map)(void *out, const void **x, int64_t n) noexcept nogil
     ctypedef void (*fc_reduce_inner)(void *acc, const void *x, int64_t n, int64_t stride) noexcept nogil

@@ -6,7 +6,9 @@ outputs takes one row of x after the other (`outer` kernels): the case of channe
 
     tasks    (line of outputs, chunk of the reduced elements); a line is the innermost kept dim, or 1
     chunk    a fixed number of reduced elements, so that the order of a sum depends on the shape alone
-    partial  double or int64_t accumulators [line][quantity][chunk][column], joined in order of chunks
+    partial  double or int64_t accumulators [line][quantity][chunk][part][column], joined in order of
+             chunks; sums of float32 have two parts, the second the rounding errors of the first, so that
+             their result depends on no order at all (every device gives the same bits)
 """
 from cython.parallel cimport prange
 from libc.math cimport INFINITY
@@ -14,7 +16,8 @@ from libc.stdint cimport INT64_MAX, INT64_MIN, int32_t, int64_t, uint8_t
 from libc.string cimport memset
 
 from .buffer cimport Buffer, new_buffer
-from .kernels cimport (FC_BOOL, FC_F32, FC_F64, FC_I32, FC_I64, FC_MAX, FC_MIN, FC_PROD, FC_SUM, FC_U8,
+from .kernels cimport (FC_BOOL, FC_F32, FC_F64, FC_I32, FC_I64, FC_MAX, FC_MIN, FC_PROD, FC_SUM,
+                       FC_SUM_PAIRS, FC_U8,
                        fc_arg_outer, fc_centred_inner, fc_centred_outer, fc_product_inner, fc_product_outer,
                        fc_reduce_inner, fc_reduce_outer)
 from .runtime cimport kernels, threads_for
@@ -46,6 +49,7 @@ cdef struct Plan:
     int64_t reduced_size
     int64_t lines, lines_per_task
     char *partial
+    int parts                   # of an accumulator: 2 where a sum has a compensation
     int64_t line_bytes
     fc_reduce_inner inner
     fc_reduce_outer outer
@@ -121,7 +125,7 @@ cdef void plan_dims(Plan *p) noexcept:
 
 
 cdef int run(Plan *p, int accumulators) except -1:
-    """Chunks, partial results and tasks; `accumulators` doubles (or int64_t) per output."""
+    """Chunks, partial results and tasks; `accumulators` (of double or int64_t) per output."""
     cdef int64_t task, tasks, chunk_tasks
     cdef int threads = threads_for(p.loop.size * p.inputs)
     cdef int finish_threads
@@ -131,7 +135,7 @@ cdef int run(Plan *p, int accumulators) except -1:
     p.chunk = max(<int64_t>1, CHUNK // min(p.width, <int64_t>WIDTH))
     p.chunks = (p.reduced_size + p.chunk - 1) // p.chunk
     p.lines = p.kept.size * p.pieces
-    p.line_bytes = accumulators * p.chunks * min(p.width, <int64_t>WIDTH) * 8
+    p.line_bytes = accumulators * p.chunks * min(p.width, <int64_t>WIDTH) * p.parts * 8
     partial = new_buffer(p.lines * p.line_bytes)
     p.partial = partial.ptr
     # Several short lines make one task.
@@ -170,25 +174,26 @@ cdef void chunk_line(const Plan *p, int64_t line, int64_t chunk) noexcept nogil:
     cdef const char *x
     cdef const char *g = NULL
     cdef double mean[WIDTH]
-    cdef char *acc = p.partial + line * p.line_bytes + chunk * width * 8
-    cdef char *acc1 = acc + p.chunks * width * 8
+    cdef int64_t step = width * p.parts * 8         # bytes of an accumulator
+    cdef char *acc = p.partial + line * p.line_bytes + chunk * step
+    cdef char *acc1 = acc + p.chunks * step
+    cdef double *chunk_mean
     unravel(&p.kept, line // p.pieces, index)
     x = p.kept.data[0] + locate(&p.kept, 0, index) + column * p.column[0]
     if p.kind == REDUCE:
-        start_accumulators(p, acc, width)
+        start_accumulators(p, acc, width * p.parts)
         accumulate(p, acc, NULL, x, NULL, NULL, start, n, width, 0)
     elif p.kind == MOMENTS:
-        memset(acc, 0, width * 8)
-        memset(acc1, 0, width * 8)
+        memset(acc, 0, step)
+        memset(acc1, 0, step)
         accumulate(p, acc, NULL, x, NULL, NULL, start, n, width, 0)
+        chunk_mean = <double *>(acc1 + p.chunks * step)
         for j in range(width):
-            mean[j] = (<double *>acc)[j] / n
-        accumulate(p, acc1, NULL, x, NULL, mean, start, n, width, 1)
-        for j in range(width):
-            (<double *>acc)[j] = mean[j]
+            chunk_mean[j] = value(p, acc, j, width) / n
+        accumulate(p, acc1, NULL, x, NULL, chunk_mean, start, n, width, 1)
     else:
-        memset(acc, 0, width * 8)
-        memset(acc1, 0, width * 8)
+        memset(acc, 0, step)
+        memset(acc1, 0, step)
         g = p.kept.data[1] + locate(&p.kept, 1, index) + column * p.column[1]
         load_mean(p, mean, index, column, width)
         accumulate(p, acc, acc1, x, g, mean, start, n, width, 0)
@@ -269,22 +274,26 @@ cdef void finish_line(const Plan *p, int64_t line) noexcept nogil:
     """Join the chunks of a piece of a line in order, and store."""
     cdef int64_t index[MAX_DIMS]
     cdef int64_t column = line % p.pieces * WIDTH, width = min(<int64_t>WIDTH, p.width - column), j, chunk
+    cdef int64_t step = width * p.parts * 8
     cdef char *acc = p.partial + line * p.line_bytes
-    cdef char *acc1 = acc + p.chunks * width * 8
+    cdef char *acc1 = acc + p.chunks * step
+    cdef char *acc2 = acc1 + p.chunks * step
     cdef char *out
     unravel(&p.kept, line // p.pieces, index)
     out = p.kept.data[p.out0] + locate(&p.kept, p.out0, index) + column * p.column[p.out0]
     for chunk in range(1, p.chunks):
-        if p.kind == REDUCE:
-            join(p, acc, acc + chunk * width * 8, width)
-        elif p.kind == MOMENTS:
-            join_moments(p, <double *>acc, <double *>acc1, chunk, width)
-        else:
-            for j in range(width):
-                (<double *>acc)[j] += (<double *>acc)[chunk * width + j]
-                (<double *>acc1)[j] += (<double *>acc1)[chunk * width + j]
+        join(p, acc, acc + chunk * step, width)
+        if p.kind == MOMENTS:
+            join_moments(p, <double *>acc2, <double *>acc1, chunk, width)
+        elif p.kind == PRODUCTS:
+            join(p, acc1, acc1 + chunk * step, width)
+    if p.parts == 2:
+        settle(p, acc, width)
+        if p.kind == PRODUCTS:
+            settle(p, acc1, width)
     if p.kind == MOMENTS:
         for j in range(width):
+            (<double *>acc)[j] = (<double *>acc)[j] / p.reduced_size if p.parts == 2 else (<double *>acc2)[j]
             (<double *>acc1)[j] /= p.reduced_size
     store(p, out, p.column[p.out0], acc, width)
     if p.out1 >= 0:
@@ -295,18 +304,41 @@ cdef void finish_line(const Plan *p, int64_t line) noexcept nogil:
 cdef void join(const Plan *p, char *acc, const char *more, int64_t width) noexcept nogil:
     """acc takes the accumulators of the next chunk: the reduction again, on accumulators."""
     cdef int dtype = FC_F64 if p.dtype == FC_F32 or p.dtype == FC_F64 else FC_I64
-    kernels.reduce_outer[p.op][dtype](acc, more, 1, 0, width, 1)
+    cdef double *s = <double *>acc
+    cdef const double *v = <const double *>more
+    cdef double t, z
+    cdef int64_t j
+    if p.parts == 1:
+        kernels.reduce_outer[p.op][dtype](acc, more, 1, 0, width, 1)
+        return
+    for j in range(width):          # Knuth's two-sum
+        t = s[j] + v[j]
+        z = t - s[j]
+        s[width + j] += ((s[j] - (t - z)) + (v[j] - z)) + v[width + j]
+        s[j] = t
+
+
+cdef double value(const Plan *p, const char *acc, int64_t j, int64_t width) noexcept nogil:
+    """A sum with its compensation, which is NaN where the sum is infinite."""
+    cdef double s = (<const double *>acc)[j]
+    return s + (<const double *>acc)[width + j] if p.parts == 2 and s - s == 0 else s
+
+
+cdef void settle(const Plan *p, char *acc, int64_t width) noexcept nogil:
+    cdef int64_t j
+    for j in range(width):
+        (<double *>acc)[j] = value(p, acc, j, width)
 
 
 cdef void join_moments(const Plan *p, double *mean, double *m2, int64_t chunk, int64_t width) noexcept nogil:
     """Chan, Golub and LeVeque 1979: mean and centred squares of two sets."""
     cdef double na = <double>(chunk * p.chunk)
     cdef double nb = <double>min(p.chunk, p.reduced_size - chunk * p.chunk), delta
-    cdef int64_t j
+    cdef int64_t j, more = chunk * width * p.parts
     for j in range(width):
-        delta = mean[chunk * width + j] - mean[j]
+        delta = mean[more + j] - mean[j]
         mean[j] += delta * (nb / (na + nb))
-        m2[j] += m2[chunk * width + j] + delta * delta * (na * nb / (na + nb))
+        m2[j] += m2[more + j] + delta * delta * (na * nb / (na + nb))
 
 
 cdef void store(const Plan *p, char *out, int64_t stride, const char *acc, int64_t width) noexcept nogil:
@@ -326,6 +358,16 @@ cdef void store(const Plan *p, char *out, int64_t stride, const char *acc, int64
 
 # --- entry points ----------------------------------------------------------------------------
 
+cdef void set_kernels(Plan *p) noexcept:
+    cdef int row = p.op
+    p.parts = 1
+    if p.op == FC_SUM and p.dtype == FC_F32:
+        p.parts = 2
+        row = FC_SUM_PAIRS
+    p.inner = kernels.reduce_inner[row][p.dtype]
+    p.outer = kernels.reduce_outer[row][p.dtype]
+
+
 def reduce(name, out, x, axes):
     """Reduce `x` over `axes`: sum, prod, max or min (see fastconv.reference.reduce)."""
     cdef Plan p
@@ -341,8 +383,7 @@ def reduce(name, out, x, axes):
     p.dtype = p.loop.dtype[0]
     if p.dtype == FC_BOOL and p.op in (FC_SUM, FC_PROD):
         raise NotImplementedError(f"device 'cpu' has no {name} for dtype bool")
-    p.inner = kernels.reduce_inner[p.op][p.dtype]
-    p.outer = kernels.reduce_outer[p.op][p.dtype]
+    set_kernels(&p)
     plan_dims(&p)
     run(&p, 1)
 
@@ -366,12 +407,11 @@ def moments(mean, var, x, axes):
     p.mean = -1
     p.inputs = 1
     require_float(&p, "moments")
-    p.inner = kernels.reduce_inner[FC_SUM][p.dtype]
-    p.outer = kernels.reduce_outer[FC_SUM][p.dtype]
+    set_kernels(&p)
     p.centred_inner = kernels.centred_inner[p.dtype]
     p.centred_outer = kernels.centred_outer[p.dtype]
     plan_dims(&p)
-    run(&p, 2)
+    run(&p, 3)
 
 
 def product_sums(sum_g, sum_gx, g, x, mean, axes):
@@ -387,6 +427,7 @@ def product_sums(sum_g, sum_gx, g, x, mean, axes):
     p.out0 = add_array(&p.loop, sum_g)
     p.inputs = 2
     require_float(&p, "product_sums")
+    set_kernels(&p)
     p.product_inner = kernels.product_inner[p.dtype]
     p.product_outer = kernels.product_outer[p.dtype]
     plan_dims(&p)

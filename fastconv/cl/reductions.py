@@ -70,7 +70,8 @@ class Reduction:
         summing = term not in ("max", "min")
         double = summing and dtype == np.float32 and params.double_sums and runtime.has_double
         accumulator = "double" if double else c_type
-        compensated = summing and term != "prod" and dtype == np.float32 and not double
+        # Sums of float32 depend on no order, so that all devices give the same bits; squares do not cancel.
+        compensated = dtype == np.float32 and (term in ("sum", "mean", "products") or term == "squares" and not double)
         defines = {"T": c_type, "A": accumulator, **index, TERMS[term]: 1,
                    **({"COMPENSATED": 1} if compensated else {}),
                    **({"NOTHING": (LEAST if term == "max" else MOST)[c_type]} if not summing else {}),

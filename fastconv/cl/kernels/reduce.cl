@@ -8,7 +8,8 @@
  *     TERM_SQUARES                  of d*d and of d = x0 - mean; the output is the variance
  *     TERM_PRODUCTS                 of x0 and of x0 * (x1 - mean): two outputs
  *     ROW      V elements of a row at a time, folded at the end; otherwise V neighbouring outputs
- *     A        accumulator type; COMPENSATED: a sum carries its rounding errors along in a second A
+ *     A        accumulator type; COMPENSATED: a sum carries its rounding errors along in a second A,
+ *              so that no order shows in a float. Products are rounded before they are added (fma.h)
  *     KD, RD   kept and reduced dimensions;  INPUTS, SUMS  number of inputs and of accumulators
  *     PARTIAL  write accumulators to `partial` for `combine`
  */
@@ -29,6 +30,7 @@
 #define GROUP_SIZE 64, 1, 1
 #endif
 #include "common.h"
+#include "fma.h"
 
 typedef struct {
     INDEX outputs, outer, inner, outer_parts, outer_chunk, inner_parts, inner_chunk;
@@ -83,8 +85,8 @@ typedef struct { A s, c; } sum_t;
 typedef struct { VA s, c; } sums_t;
 /* Knuth's two-sum: t + error is s + x exactly. */
 #define TWO_SUM(type, sum, x) do { \
-    const type t = (sum).s + (x), z = t - (sum).s; \
-    (sum).c += ((sum).s - (t - z)) + ((x) - z); \
+    const type v_ = (x), t = (sum).s + v_, z = t - (sum).s; \
+    (sum).c += ((sum).s - (t - z)) + (v_ - z); \
     (sum).s = t; } while (0)
 #define ADD_TO(sum, x) TWO_SUM(VA, sum, x)
 #define ADD_ONE(sum, x) TWO_SUM(A, sum, x)
