@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from ..array import BOOL, Array, full
+from ..array import BOOL, FLOATS, Array, full
 from ..autograd import op
 
 # --- arithmetic ------------------------------------------------------------------------------
@@ -342,5 +342,5 @@ logical_or = _comparison("logical_or", "or", lambda a, b: _logical("logical_or",
 
 @op(differentiable=False)
 def isfinite(x):
-    """Whether each element is neither NaN nor infinite."""
-    return x._map("isfinite", result=BOOL)
+    """Whether each element is neither NaN nor infinite; integers always are."""
+    return x._map("isfinite", result=BOOL) if x.dtype in FLOATS else x == x

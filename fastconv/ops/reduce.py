@@ -1,7 +1,7 @@
 """Reductions over any set of axes: axis is None (all), an int or a tuple, () = unchanged."""
 import math
 
-from ..array import as_axes
+from ..array import FLOAT32, FLOATS, as_axes
 from ..autograd import broadcast_to, cast, op
 from .elementwise import equal, exp, where
 from .shape import reshape
@@ -93,6 +93,7 @@ def var(x, axis=None, keepdims=False, correction=0):
 @op(inputs=1)
 def logsumexp(x, axis=None, keepdims=False):
     """log(sum(exp(x))) over axes, without overflow."""
+    x = x if x.dtype in FLOATS else x.astype(FLOAT32)
     top = x.max(axis, keepdims=True)
     top = top._map("isfinite", result=bool).where(top, 0.0)
     y = (x - top).exp().sum(axis, keepdims=True).log() + top
