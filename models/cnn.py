@@ -10,7 +10,7 @@ class SimpleCNN(nn.Module):
     channels   of the ConvBN blocks; all but the first halve the image
     """
 
-    def __init__(self, in_channels=1, classes=10, image_size=28, channels=(16, 32, 64), device=None,
+    def __init__(self, in_channels=1, classes=10, image_size=28, channels=(16, 32), device=None,
                  dtype="float32"):
         super().__init__()
         for name, value in (("in_channels", in_channels), ("classes", classes), ("image_size", image_size)):
