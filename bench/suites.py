@@ -187,4 +187,63 @@ def _torch_resnet9(model, x, y):
     return step, twin
 
 
-SUITES = {"conv": lambda d, p: conv(d, p, "forward"), "conv-all": lambda d, p: conv(d, p, "all"), "gemm": gemm, "train": train}
+# (name, embedding, hidden, layers, steps, batch)
+LANGUAGE_MODELS = [("E30 H100 L1", 30, 100, 1, 40, 16), ("E200 H200 L2", 200, 200, 2, 35, 20),
+                   ("E650 H650 L2", 650, 650, 2, 35, 20)]
+
+
+def language(device, peers):
+    """A whole SGD step of LSTM language models with a vocabulary of 10,000."""
+    from models import LanguageModel
+    vocabulary = 10_000
+    for name, embedding, hidden, layers, steps, batch in LANGUAGE_MODELS:
+        fc.manual_seed(0)
+        ids = np.random.default_rng(0).integers(0, vocabulary, (steps + 1, batch))
+        x, y = ids[:-1], ids[1:].reshape(-1)
+        model = LanguageModel(embedding, vocabulary, hidden, layers, "lstm", device=device)
+        optimizer = fc.optim.SGD(model.parameters(), lr=0.1)
+
+        def mine(model=model, optimizer=optimizer, x=x, y=y):
+            loss = fc.ops.cross_entropy(model(x)[0], y)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            return loss.item()
+
+        calls, check = {"fastconv": mine}, None
+        if "torch" in peers:
+            calls["torch"], check = _torch_language(model, x, y)
+        yield Work(f"LSTM LM {name}", calls, 0, check, (steps * batch, "tokens"))
+
+
+def _torch_language(model, x, y):
+    """The same language model with the same weights in PyTorch: its step, and the check of the outputs."""
+    torch = _torch()
+    lstm = model.model
+    parts = torch.nn.ModuleDict({
+        "embedding": torch.nn.Embedding(*model.embedding.weight.shape),
+        "model": torch.nn.LSTM(lstm.input_size, lstm.hidden_size, lstm.num_layers),
+        "linear": torch.nn.Linear(lstm.hidden_size, model.output_size)})
+    parts.load_state_dict({k: torch.tensor(v.numpy()) for k, v in model.state_dict().items()})
+    optimizer = torch.optim.SGD(parts.parameters(), lr=0.1)
+    xt, yt = torch.tensor(x), torch.tensor(y)
+
+    def logits():
+        return parts["linear"](parts["model"](parts["embedding"](xt))[0]).reshape(len(y), -1)
+
+    def step():
+        loss = torch.nn.functional.cross_entropy(logits(), yt)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    def check():
+        with fc.no_grad():
+            return _error(model(x)[0].numpy(), logits())
+
+    return step, check
+
+
+SUITES = {"conv": lambda d, p: conv(d, p, "forward"), "conv-all": lambda d, p: conv(d, p, "all"), "gemm": gemm,
+          "train": train, "language": language}

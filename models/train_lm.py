@@ -166,7 +166,7 @@ def parse_arguments(argv):
         p.add_argument(f"--{name}", type=positive, default=default)
     p.add_argument("--seed", type=number(int, 0, "a whole number of at least 0"), default=0)
     p.add_argument("--dropout", type=number(float, 0, "a probability"), default=0.2)
-    for name, default in (("lr", 10.0), ("clip", 0.25), ("decay", 4.0)):
+    for name, default in (("lr", 20.0), ("clip", 0.25), ("decay", 4.0)):
         p.add_argument(f"--{name}", type=finite, default=default)
     p.add_argument("--out", metavar="DIR", default="runs/lm-ptb")
     p.add_argument("--resume", action="store_true")

@@ -232,6 +232,7 @@ def _pooling():
     patches = dict(kernel_size=(3, 2), stride=(2, 1), padding=1, dilation=(1, 2))
     yield Case("unfold", lambda x: ops.unfold(x, **patches), (x,), length=6, exact=True)
     yield Case("fold", lambda x: ops.fold(x, (5, 6), **patches), (normal(2, 18, 18),), length=6, exact=True)
+    yield Case("adaptive_avg_pool-even", lambda x: ops.adaptive_avg_pool(x, (1, 3)), (x,), length=14)
     yield Case("adaptive_avg_pool", lambda x: ops.adaptive_avg_pool(x, (3, 4)), (x,), length=12)
 
 

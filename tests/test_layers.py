@@ -46,6 +46,33 @@ def test_parameter_gradients_against_differences(case, rng):
     assert autograd.gradcheck(lambda *args: module(*args[:len(inputs)]), inputs + parameters)
 
 
+@pytest.mark.parametrize("case", LAYERS, ids=ids)
+def test_second_order_along_a_direction(case, rng):
+    """The derivative of <gradient, v> along u, against its central difference, for random u and v over all
+    inputs and parameters: a projection of the whole second derivative."""
+    if case.name == "Dropout":
+        pytest.skip("draws anew in every call; its op is checked with a fixed mask")
+    module = build(case, fc.reference(), "float64")
+    inputs = [fc.Tensor(i.draw(rng), device="reference", requires_grad=i.differentiable) for i in case.inputs]
+    leaves = [x for x in inputs if x.requires_grad] + module.parameters()
+    u, v = ([fc.array(rng.normal(size=x.shape), device="reference") for x in leaves] for _ in range(2))
+
+    def projected():
+        out = module(*inputs)
+        grads = autograd.grad((out * out).sum(), leaves, create_graph=True)
+        return sum((g * w).sum() for g, w in zip(grads, v) if g is not None)
+
+    exact = sum((g.data * w).sum().item() for g, w in zip(autograd.grad(projected(), leaves), u) if g is not None)
+    ends, eps = [], 1e-6
+    for step in (eps, -eps):
+        for x, w in zip(leaves, u):
+            x.data[...] = x.data + w * step
+        ends.append(projected().item())
+        for x, w in zip(leaves, u):
+            x.data[...] = x.data - w * step
+    assert exact == pytest.approx((ends[0] - ends[1]) / (2 * eps), rel=1e-4, abs=1e-4)
+
+
 def test_every_layer_has_a_case():
     have = {c.name.split()[0] for c in LAYERS}
     layers = {name for name in nn.__all__ if isinstance(getattr(nn, name), type)
@@ -65,6 +92,17 @@ def test_state_dict_round_trip(device):
     np.testing.assert_array_equal(a.eval()(x).numpy(), b.eval()(x).numpy())
     assert list(a.state_dict()) == ["0.weight", "0.bias", "1.weight", "1.bias", "1.running_mean", "1.running_var",
                                     "1.num_batches_tracked"]
+
+
+def test_shared_modules_have_all_their_names_in_the_state():
+    shared = nn.Linear(2, 2)
+    model = nn.Sequential(shared, nn.ReLU(), shared)
+    assert len(model.parameters()) == 2
+    assert list(model.state_dict()) == ["0.weight", "0.bias", "2.weight", "2.bias"]
+    model.load_state_dict({name: np.full(value.shape, 3.0, np.float32) for name, value in model.state_dict().items()})
+    assert shared.weight.numpy()[0, 0] == 3
+    model.loop = model                     # a module inside itself ends the walk
+    assert len(model.parameters()) == 2 and len(list(model.state_dict())) == 4
 
 
 def test_modules_in_lists_and_dicts_are_found():

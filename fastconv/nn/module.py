@@ -51,28 +51,28 @@ class Module:
         """(name, Module) for each direct submodule."""
         return ((name, value) for name, value in self._entries() if isinstance(value, Module))
 
-    def named_modules(self, prefix=""):
-        """(dotted name, Module) for this module ("") and every one below it, each once."""
-        seen, stack = set(), [(prefix, self)]
+    def named_modules(self, prefix="", remove_duplicate=True):
+        """(dotted name, Module) for this module ("") and every one below it, each once; or under each of its names."""
+        seen, stack = set(), [(prefix, self, ())]
         while stack:
-            name, module = stack.pop()
-            if id(module) in seen:
+            name, module, above = stack.pop()
+            if module in above or (remove_duplicate and id(module) in seen):
                 continue
             seen.add(id(module))
             yield name, module
-            children = [(f"{name}.{child}" if name else child, m) for child, m in module.named_children()]
+            children = [(f"{name}.{child}" if name else child, m, (*above, module)) for child, m in module.named_children()]
             stack += reversed(children)
 
     def modules(self):
         """This module and every one below it."""
         return [m for _, m in self.named_modules()]
 
-    def named_parameters(self):
-        """(dotted name, Parameter) in order of definition, a shared one once."""
+    def named_parameters(self, remove_duplicate=True):
+        """(dotted name, Parameter) in order of definition, a shared one once; or under each of its names."""
         seen = set()
-        for prefix, module in self.named_modules():
+        for prefix, module in self.named_modules("", remove_duplicate):
             for name, value in module._entries():
-                if isinstance(value, Parameter) and id(value) not in seen:
+                if isinstance(value, Parameter) and not (remove_duplicate and id(value) in seen):
                     seen.add(id(value))
                     yield (f"{prefix}.{name}" if prefix else name), value
 
@@ -80,9 +80,9 @@ class Module:
         """The Parameters, as a list."""
         return [p for _, p in self.named_parameters()]
 
-    def named_buffers(self):
+    def named_buffers(self, remove_duplicate=True):
         """(dotted name, Array) of the registered buffers."""
-        for prefix, module in self.named_modules():
+        for prefix, module in self.named_modules("", remove_duplicate):
             for name in module.__dict__.get("_buffers", ()):
                 value = getattr(module, name)
                 if value is not None:
@@ -91,9 +91,9 @@ class Module:
     # --- state
 
     def state_dict(self):
-        """dict of dotted name -> Array: parameters and buffers, live (not copies)."""
-        state = {name: p.data for name, p in self.named_parameters()}
-        state.update(self.named_buffers())
+        """dict of dotted name -> Array: parameters and buffers, live (not copies), shared ones under each name."""
+        state = {name: p.data for name, p in self.named_parameters(remove_duplicate=False)}
+        state.update(self.named_buffers(remove_duplicate=False))
         return state
 
     def load_state_dict(self, state, strict=True):

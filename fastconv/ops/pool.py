@@ -244,20 +244,23 @@ def adaptive_avg_pool(x, output_size):
     """Means over windows chosen so that the spatial sizes of (n, c, ...) become `output_size`.
 
     output_size: an int, or one int or None (unchanged) per spatial dimension. Output i averages the
-    inputs floor(i * n / o) to ceil((i + 1) * n / o), as torch has it: a product with a fixed matrix
-    along each dimension.
+    inputs floor(i * n / o) to ceil((i + 1) * n / o), as torch has it. Where every size divides, that is
+    avg_pool; else a product with a fixed matrix along each dimension (which turns an infinity in one
+    window into NaN in others).
     """
     dims = x.ndim - 2
     _check("adaptive_avg_pool", x)
     sizes = output_size if isinstance(output_size, (tuple, list)) else (output_size,) * dims
     if dims < 1 or len(sizes) != dims:
         raise ValueError(f"adaptive_avg_pool to {output_size} of x {x.shape}")
+    what = f"adaptive_avg_pool of x {x.shape}"
+    sizes = [n if size is None else positive(size, "output_size", what) for n, size in zip(x.shape[2:], sizes)]
+    if dims <= 3 and all(n and n % size == 0 for n, size in zip(x.shape[2:], sizes)):
+        return _avg(dims, x, tuple(n // size for n, size in zip(x.shape[2:], sizes)), None, 0, False, True)
     device = getattr(x, "data", x).device
     for axis, size in enumerate(sizes, start=2):
-        if size is not None:
-            size = positive(size, "output_size", f"adaptive_avg_pool of x {x.shape}")
-            matrix = _averaging(x.shape[axis], size, x.dtype, device)
-            x = transpose(matmul(transpose(x, axis, -1), matrix), axis, -1)
+        matrix = _averaging(x.shape[axis], size, x.dtype, device)
+        x = transpose(matmul(transpose(x, axis, -1), matrix), axis, -1)
     return x
 
 
