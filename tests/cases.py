@@ -1,4 +1,4 @@
-"""The table of cases: every op with inputs, once, for the value, gradient and layout tests and for bench.
+"""The table of cases: every op with inputs, once, for the value, gradient and layout tests and for docs/ops.md.
 
 A case is a function of Tensors or Arrays and the inputs to call it with. `length` is the number of
 terms in the longest sum behind one output: float32 results may differ by 1.3e-6 * sqrt(length).
@@ -70,18 +70,12 @@ class Case:
     inputs: tuple
     length: int = 1            # terms of the longest sum
     exact: bool = False        # small integers in, the same bits out on every device
-    flops: int = 0             # multiplications and additions, for bench
     second: bool = True        # has second-order gradients to check
     smooth: bool = True        # has first-order gradients to check
 
     @property
     def differentiable(self):
         return self.smooth and any(i.differentiable for i in self.inputs)
-
-    @property
-    def bytes(self):
-        """Bytes of the float32 inputs, the least a kernel must read."""
-        return 4 * sum(math.prod(i.shape) for i in self.inputs)
 
 
 def _unary():
@@ -166,7 +160,7 @@ def _products():
                        ("-matrix-vector", (5, 7), (7,)), ("-vector-matrix", (7,), (2, 7, 3)), ("-vectors", (7,), (7,))):
         yield Case(f"matmul{name}", ops.matmul, (normal(*a), normal(*b)), length=8 * 7, exact=True)
     yield Case("matmul-large", ops.matmul, (normal(97, 131), normal(131, 70)), length=131, exact=True,
-               flops=2 * 97 * 131 * 70, second=False, smooth=False)
+               second=False, smooth=False)
 
 
 def _convolutions():

@@ -96,6 +96,20 @@ def test_rule_against_differences(case, rng):
         assert autograd.gradgradcheck(case.function, inputs)
 
 
+@pytest.mark.parametrize("case", [c for c in CASES if c.differentiable], ids=[c.name for c in CASES if c.differentiable])
+def test_differentiable_gradients_are_the_plain_ones(case, rng):
+    """create_graph goes through the composites of fused ops, a plain walk through their kernels."""
+    inputs = _differentiable(case, rng)
+    leaves = [x for x in inputs if x.requires_grad]
+    found = []
+    for create_graph in (False, True):
+        out = case.function(*inputs)
+        weights = fc.Tensor(np.random.default_rng(1).uniform(0.5, 1.5, out.shape), device=REFERENCE)
+        found.append(autograd.grad(out, leaves, weights, create_graph=create_graph))
+    for plain, recorded in zip(*found):
+        np.testing.assert_allclose(recorded.numpy(), plain.numpy(), rtol=1e-9, atol=1e-12)
+
+
 def test_every_op_has_a_case(monkeypatch, rng):
     reached, call = set(), autograd.Op.__call__
 

@@ -1,7 +1,7 @@
 """Ops that move elements without computing: views where strides can say it, else one copy."""
 import operator
 
-from ..array import as_axes, broadcast_shapes, empty, full, promote
+from ..array import as_axes, empty, full, promote
 from ..autograd import cast, op
 
 # --- views -----------------------------------------------------------------------------------
@@ -267,4 +267,4 @@ def _promoted(xs):
 
 
 __all__ = ["reshape", "permute", "transpose", "squeeze", "unsqueeze", "flip", "getitem", "embed", "pad", "dilate",
-           "undilate", "concatenate", "stack", "split", "broadcast_shapes"]
+           "undilate", "concatenate", "stack", "split"]
