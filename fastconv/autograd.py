@@ -24,6 +24,7 @@ import threading
 import numpy as np
 
 from .array import FLOAT64, FLOATS, Array, array
+from .row_gradient import RowGradient
 
 REGISTRY: dict = {}       # name -> Op
 
@@ -101,7 +102,7 @@ def detect_anomaly():
 
 def _check_finite(what, values):
     for value in values:
-        data = value.data if isinstance(value, Variable) else value
+        data = value.data if isinstance(value, Variable) else getattr(value, "values", value)
         if isinstance(data, Array) and data.dtype in FLOATS and data.size:
             finite = data._map("isfinite", result=np.bool_)
             if not finite.min().item():
@@ -369,6 +370,8 @@ def _walk(roots, seeds, targets, create_graph, retain_graph):
 
     def give(tensor, g):
         place, node = _place(tensor), tensor.node
+        if node is not None and isinstance(g, RowGradient):
+            g = g.dense()
         if place in targets if targets is not None else node is None:
             found[place] = found[place] + g if place in found else g
         if node is not None and (useful is None or node in useful):
@@ -449,19 +452,26 @@ def backward(tensor, gradient=None, create_graph=False, retain_graph=None):
     found = _walk([tensor], [seed], None, create_graph, retain)
     given = {id((seed.data if create_graph else seed).buffer)}
     for leaf, g in found.items():
-        data = g.data if create_graph else g
-        if leaf._grad is not None:
-            with _mode("recording", create_graph):
-                leaf._grad = leaf._grad + (g if create_graph else _wrap(g))
-        elif create_graph:
-            leaf._grad = g
+        if create_graph:
+            with _mode("recording", True):
+                leaf._grad = g if leaf._grad is None else leaf.grad + g
+        elif leaf._grad is not None:
+            leaf._grad = _kept(getattr(leaf._grad, "data", leaf._grad) + g)
         else:
-            leaf._grad = _wrap(_owned(data, given))
-        given.add(id(data.buffer))
+            leaf._grad = _kept(_owned(g, given))
+        if not isinstance(g, RowGradient):
+            given.add(id((g.data if create_graph else g).buffer))
+
+
+def _kept(g):
+    """A gradient of the plain walk as a leaf keeps it; the rows of a table become a Tensor when they are read."""
+    return g if isinstance(g, RowGradient) else _wrap(g)
 
 
 def _owned(data, given):
     """A gradient to hand out: a copy where its elements share memory or something else holds its buffer."""
+    if isinstance(data, RowGradient):
+        return data                     # made by its rule, for this one leaf
     return data.astype(data.dtype) if id(data.buffer) in given or 0 in data.strides else data
 
 
@@ -498,6 +508,7 @@ def grad(outputs, inputs, grad_outputs=None, create_graph=False, retain_graph=No
     retain = create_graph if retain_graph is None else retain_graph
     found = _walk([t for t, _ in pairs], [s for _, s in pairs], {_place(x) for x in inputs}, create_graph, retain)
     results = [found.get(_place(x)) for x in inputs]
+    results = [g.dense() if isinstance(g, RowGradient) else g for g in results]
     if create_graph:
         return tuple(results)
     given, owned = {id(s.buffer) for _, s in pairs}, []

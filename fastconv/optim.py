@@ -4,7 +4,8 @@ import numbers
 
 import numpy as np
 
-from .array import Array, array, empty
+from .array import Array, array, empty, full
+from .row_gradient import RowGradient, take
 from .tensor import Tensor
 
 
@@ -84,15 +85,31 @@ class Optimizer:
         _check("lr", self.lr)
         groups = {}
         for i, p in enumerate(self.params):
-            if p.grad is not None:
+            if p._grad is not None:
                 if self.state[i] is None or self.state[i] and self.state[i][0].device is not p.device:
                     self.state[i] = self._fresh_state(p.data, self.state[i])
                 self.steps[i] += 1
                 groups.setdefault((p.device, p.dtype, self.steps[i], self._group_of[i]), []).append(i)
         for (device, _, step, group), members in groups.items():
-            params = [self.params[i].data for i in members]
-            grads = [self.params[i].grad.data for i in members]
-            self._update(device, params, grads, [self.state[i] for i in members], step, **self._settings_of(group))
+            settings, work, tables = self._settings_of(group), [], []
+            for i in members:
+                p, g, state = self.params[i].data, self.params[i]._grad, self.state[i]
+                if not isinstance(g, RowGradient):
+                    work.append((p, g.data, state))
+                    continue
+                if g.values.size:
+                    tables.append(_Rows(g, p, *state))
+                    work.append(tables[-1].work)
+                if not self._rests_on_zero(settings):
+                    work.append((p, full((1, p.shape[1]), 0, p.dtype, p.device).broadcast_to(p.shape), state))
+            if work:
+                self._update(device, *map(list, zip(*work)), step, **settings)
+            for table in tables:
+                table.put_back()
+
+    def _rests_on_zero(self, settings):
+        """Whether a gradient of 0 changes nothing, so that a table's untouched rows need no step."""
+        return False
 
     def _fresh_state(self, p, old):
         if old:
@@ -135,6 +152,19 @@ class Optimizer:
         self.steps, self.state = list(state["steps"]), restored
 
 
+class _Rows:
+    """Of a table and its state the rows that a RowGradient names, taken out to be stepped on their own."""
+
+    def __init__(self, g, *tables):
+        self.tables, self.index = tables, g.index
+        self.taken = [take(table, self.index) for table in tables]
+        self.work = (self.taken[0], g.values, self.taken[1:])
+
+    def put_back(self):
+        for table, rows in zip(self.tables, self.taken):
+            table.device.put(table, rows, self.index)
+
+
 def _check(what, value, low=0.0, high=math.inf):
     if not isinstance(value, numbers.Real) or isinstance(value, bool):
         raise TypeError(f"{what}={value!r} is not a number")
@@ -165,6 +195,9 @@ class SGD(Optimizer):
         super().__init__(params, lr=_check("lr", lr), momentum=_check("momentum", momentum),
                          weight_decay=_check("weight_decay", weight_decay), nesterov=bool(nesterov))
         self.state_names = ("momentum_buffer",) if momentum else ()
+
+    def _rests_on_zero(self, settings):
+        return not settings["momentum"] and not settings["weight_decay"]
 
     def _update(self, device, params, grads, state, step, lr, momentum, weight_decay, nesterov):
         buffers = [s[0] if s else None for s in state]
@@ -203,17 +236,21 @@ def clip_grad_norm(params, max_norm):
     Stays on the device: nothing is read back.
     """
     _check("max_norm", max_norm)
-    grads = [p.grad for p in ([params] if isinstance(params, Tensor) else params) if p.grad is not None]
-    if not grads:
+    params = [p for p in ([params] if isinstance(params, Tensor) else params) if p._grad is not None]
+    if not params:
         return Tensor(0.0)
-    squares = [(g.data * g.data).sum() for g in grads]
+    values = [p._grad.values if isinstance(p._grad, RowGradient) else p._grad.data for p in params]
+    squares = [(v * v).sum() for v in values]
     total = squares[0]
     for s in squares[1:]:
         total = total + s
     norm = total.sqrt()
     factor = (float(max_norm) / (norm + 1e-6)).minimum(1.0)
-    for g in grads:
-        g.data = g.data * factor
+    for p, v in zip(params, values):
+        if isinstance(p._grad, RowGradient):
+            p._grad = p._grad.with_values(v * factor)
+        else:
+            p._grad.data = v * factor
     return Tensor(norm)
 
 

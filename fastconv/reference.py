@@ -28,7 +28,7 @@ kind = "reference"
 
 STORAGE = ("allocate", "upload", "download", "synchronize", "memory_stats", "empty_cache")
 KERNELS = ("map", "reduce", "arg_reduce", "matmul", "conv", "conv_weight_grad", "moments",
-           "product_sums", "max_pool", "max_pool_grad", "max_pool_pick", "window_sum", "take", "csr_matmul", "add_rows",
+           "product_sums", "max_pool", "max_pool_grad", "max_pool_pick", "window_sum", "take", "put", "csr_matmul", "add_rows",
            "lstm_step", "lstm_step_grad", "gru_step", "gru_step_grad", "sgd_step", "adam_step")
 
 
@@ -345,6 +345,11 @@ def window_sum(out, x, window, stride, padding, dilation):
 def take(out, x, indices):
     """out[i, j] = x[indices[i], j]: rows of x (rows, width) by int64 indices (n,), all in range."""
     view(out)[...] = view(x)[view(indices)]
+
+
+def put(out, x, indices):
+    """out[indices[i], j] = x[i, j]: the inverse of take. Other rows of out stay; no index occurs twice."""
+    view(out)[view(indices)] = view(x)
 
 
 def csr_matmul(out, indptr, indices, data, x):

@@ -3,6 +3,7 @@ import numpy as np
 
 from . import autograd, ops
 from .array import FLOATS, Array, array
+from .row_gradient import RowGradient
 
 
 class Tensor(autograd.Variable):
@@ -62,6 +63,8 @@ class Tensor(autograd.Variable):
     @property
     def grad(self):
         """The gradient that backward collected, a Tensor of the same shape, or None; assignable."""
+        if isinstance(self._grad, RowGradient):
+            self._grad = Tensor(self._grad.dense())
         return self._grad
 
     @grad.setter

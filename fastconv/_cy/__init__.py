@@ -6,7 +6,7 @@
     reduce        reduce, arg_reduce, moments, product_sums
     gemm          matmul, conv, conv_weight_grad: packers around one register tile
     pool          max_pool and its gradient, window_sum
-    indexing      take, csr_matmul, add_rows
+    indexing      take, put, csr_matmul, add_rows
     recurrent     lstm_step, gru_step and their gradients
     optim         sgd_step, adam_step
     kernels/      what the loops run: straight-line C, compiled once per instruction set
@@ -38,7 +38,7 @@ with _short_spin():
 from .buffer import allocate, empty_cache, memory_stats
 from .elementwise import map
 from .gemm import conv, conv_weight_grad, matmul
-from .indexing import add_rows, csr_matmul, take
+from .indexing import add_rows, csr_matmul, put, take
 from .optim import adam_step, sgd_step
 from .pool import max_pool, max_pool_grad, max_pool_pick, window_sum
 from .recurrent import gru_step, gru_step_grad, lstm_step, lstm_step_grad

@@ -1,4 +1,4 @@
-"""take (rows by index), csr_matmul (a sparse matrix times a dense one), add_rows (a grouped scatter-add)."""
+"""take and put (rows by index), csr_matmul (a sparse matrix times a dense one), add_rows (a grouped scatter-add)."""
 from cython.parallel cimport prange
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy, memset
@@ -17,30 +17,40 @@ cdef int read_array(Loop *loop, object x) except -1:
 
 def take(out, x, indices):
     """out[i, j] = x[indices[i], j] (see fastconv.reference.take)."""
+    move_rows(out, x, indices, False)
+
+
+def put(out, x, indices):
+    """out[indices[i], j] = x[i, j] (see fastconv.reference.put)."""
+    move_rows(out, x, indices, True)
+
+
+cdef int move_rows(object out, object x, object indices, bint putting) except -1:
     cdef Loop lo, lx, li
-    cdef int64_t i, at, rows
+    cdef int64_t i, rows
     cdef int threads
     read_array(&lo, out)
     read_array(&lx, x)
     read_array(&li, indices)
-    rows = lo.shape[0]
-    threads = threads_for(lo.size)
+    rows = li.size
+    threads = threads_for(rows * lo.shape[1])
     if threads == 1:
         with nogil:
             for i in range(rows):
-                take_row(&lo, &lx, &li, i)
+                move_row(&lo, &lx, &li, i, putting)
     else:
         for i in prange(rows, nogil=True, num_threads=threads, schedule="static"):
-            take_row(&lo, &lx, &li, i)
+            move_row(&lo, &lx, &li, i, putting)
+    return 0
 
 
-cdef void take_row(const Loop *lo, const Loop *lx, const Loop *li, int64_t i) noexcept nogil:
+cdef void move_row(const Loop *lo, const Loop *lx, const Loop *li, int64_t i, bint putting) noexcept nogil:
     cdef int64_t at = (<const int64_t *>(li.data[0] + i * li.strides[0][0]))[0]
     cdef int64_t x_step = lx.strides[0][1], out_step = lo.strides[0][1]
     if lo.shape[1] == 1:
         x_step = out_step = lo.itemsize[0]
-    copy_strided(lo.data[0] + i * lo.strides[0][0], out_step, lx.data[0] + at * lx.strides[0][0], x_step,
-                 lo.shape[1], lo.itemsize[0])
+    copy_strided(lo.data[0] + (at if putting else i) * lo.strides[0][0], out_step,
+                 lx.data[0] + (i if putting else at) * lx.strides[0][0], x_step, lo.shape[1], lo.itemsize[0])
 
 
 def csr_matmul(out, indptr, indices, data, x):

@@ -240,6 +240,13 @@ class OpenCL:
         self.runtime.launch(plan.kernel, plan.size, plan.structs[0],
                             (out.buffer.memory, x.buffer.memory, indices.buffer.memory))
 
+    def put(self, out, x, indices):
+        self._check_dtype("put", x.dtype)
+        plan = self._plan(("put", _key(out), _key(x), _key(indices)), self._plan_rows, "put", out, x,
+                          indices.strides[0], (indices.offset, 0, 0), indices.size, indices.size)
+        self.runtime.launch(plan.kernel, plan.size, plan.structs[0],
+                            (out.buffer.memory, x.buffer.memory, indices.buffer.memory))
+
     def csr_matmul(self, out, indptr, indices, data, x):
         self._check_dtype("csr_matmul", x.dtype)
         key = ("csr_matmul", _key(out), _key(indptr), _key(indices), _key(data), _key(x))

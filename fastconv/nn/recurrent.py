@@ -11,17 +11,26 @@ from .module import Module, Parameter
 
 
 class Embedding(Module):
-    """Rows of a table (num_embeddings, embedding_dim) from N(0, 1), by integer indices of any shape."""
+    """Rows of a table (num_embeddings, embedding_dim) from N(0, 1), by integer indices of any shape.
 
-    def __init__(self, num_embeddings, embedding_dim, device=None, dtype="float32", rng=None):
+    padding_idx: a row (negative: from the end) that starts at 0 and gets no gradient. A training step costs
+    memory and time for the rows that occur, as far as the optimiser's formula lets it (SGD without momentum
+    and weight decay); `weight.grad` is a Tensor of the whole shape for whoever asks.
+    """
+
+    def __init__(self, num_embeddings, embedding_dim, padding_idx=None, device=None, dtype="float32", rng=None):
         self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
+        self.padding_idx = None if padding_idx is None else ops.indexing.as_row("Embedding", padding_idx, num_embeddings)
         self.weight = Parameter(init.randn(num_embeddings, embedding_dim, device=device, dtype=dtype, rng=rng))
+        if padding_idx is not None:
+            self.weight.data[self.padding_idx] = 0.0
 
     def forward(self, indices):
-        return ops.embedding(indices, self.weight)
+        return ops.embedding(indices, self.weight, self.padding_idx)
 
     def extra_repr(self):
-        return f"{self.num_embeddings}, {self.embedding_dim}"
+        padding = "" if self.padding_idx is None else f", padding_idx={self.padding_idx}"
+        return f"{self.num_embeddings}, {self.embedding_dim}{padding}"
 
 
 # --- what the cells compute ------------------------------------------------------------------

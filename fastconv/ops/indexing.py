@@ -1,10 +1,14 @@
 """Rows by index: gather, its deterministic scatter-add, and the embedding."""
+import functools
 import math
+import operator
 
 import numpy as np
 
-from ..array import INTS, Array, array, as_axes, empty, full
+from ..array import INTS, Array, array, as_axes, full
 from ..autograd import Variable, op
+from ..row_gradient import RowGradient, take
+from .elementwise import where
 from .shape import permute, reshape
 
 
@@ -35,18 +39,29 @@ class _Rows:
 
     def grouped(self, device):
         """(rows, starts, order) on a device: see add_rows in reference.py."""
+        rows, *groups = self._grouped
+        return tuple(array(a, device=device) for a in (rows, *groups))
+
+    def gradient(self, g, n):
+        """The gradient of a table of n rows, given the gradient g (m, width) of its rows."""
+        rows, *groups = self._grouped
+        values = full((len(rows), g.shape[1]), 0, g.dtype, g.device)
+        if g.size:
+            each = array(np.arange(len(rows)), device=g.device)
+            g.device.add_rows(values, each, *(array(a, device=g.device) for a in groups), g)
+        return RowGradient(rows, values, (n, g.shape[1]))
+
+    @functools.cached_property
+    def _grouped(self):
+        """(rows (k,), each once and sorted; starts (k + 1,) of their groups in order; order (m,)): int64."""
         order = np.argsort(self.flat, kind="stable")
         rows, first = np.unique(self.flat[order], return_index=True)
-        starts = np.append(first, len(order)).astype(np.int64)
-        return tuple(array(np.asarray(a, np.int64), device=device) for a in (rows, starts, order))
+        return rows, np.append(first, len(order)).astype(np.int64), np.asarray(order, np.int64)
 
 
 @op(inputs=1)
 def _take_rows(x, rows):
-    out = empty((rows.flat.size, x.shape[1]), x.dtype, x.device)
-    if out.size:
-        x.device.take(out, x, rows.on(x.device))
-    return out
+    return take(x, rows.on(x.device))
 
 
 @op(inputs=1)
@@ -60,7 +75,7 @@ def _add_rows(g, rows, n):
 
 @_take_rows.gradient
 def _(g, y, x, rows):
-    return _add_rows(g, rows, x.shape[0])
+    return rows.gradient(g, x.shape[0]) if isinstance(g, Array) else _add_rows(g, rows, x.shape[0])
 
 
 @_add_rows.gradient
@@ -84,10 +99,12 @@ def index_select(x, indices, axis=0):
     return permute(reshape(taken, (rows.flat.size, *rest)), tuple(order.index(d) for d in range(x.ndim)))
 
 
-def embedding(indices, weight):
+def embedding(indices, weight, padding_idx=None):
     """Rows of weight (n, width) by integer indices of any shape: (*indices.shape, width).
 
-    The gradient of weight is a scatter-add in a fixed order. indices as in `index_select`.
+    indices as in `index_select`. The gradient of weight is a scatter-add in a fixed order; a plain backward
+    of a weight that is a leaf keeps the rows that were used, and not the zeros of the others, until somebody
+    asks for `weight.grad`. The row padding_idx (negative: from the end) gets no gradient.
 
     >>> import fastconv as fc
     >>> fc.ops.embedding([[1, 0]], fc.array([[1.0, 2.0], [3.0, 4.0]])).numpy()
@@ -96,8 +113,20 @@ def embedding(indices, weight):
     """
     if weight.ndim != 2:
         raise ValueError(f"embedding: weight of shape {weight.shape}, not (n, width)")
-    rows = _Rows(f"embedding of weight {weight.shape}", indices, weight.shape[0])
-    return reshape(_take_rows(weight, rows), (*rows.shape, weight.shape[1]))
+    n, width = weight.shape
+    rows = _Rows(f"embedding of weight {weight.shape}", indices, n)
+    taken = _take_rows(weight, rows)
+    if padding_idx is not None and isinstance(taken, Variable):
+        padding = rows.flat == as_row("embedding", padding_idx, n)
+        taken = where(array(padding[:, None], device=taken.data.device), taken.data, taken)
+    return reshape(taken, (*rows.shape, width))
+
+
+def as_row(what, index, n):
+    """A row 0..n-1 from an int that may count from the end; ValueError when there is none."""
+    if not -n <= operator.index(index) < n:
+        raise ValueError(f"{what}: padding_idx {index} for {n} rows")
+    return operator.index(index) % n
 
 
 __all__ = ["embedding", "index_select"]

@@ -1,4 +1,4 @@
-/* Rows by index: take, scatter-add, and the product with a sparse matrix in CSR form. A is what
+/* Rows by index: take, put, scatter-add, and the product with a sparse matrix in CSR form. A is what
  * scattered sums add in.
  */
 #ifndef T
@@ -22,6 +22,17 @@ KERNEL void take(const rows_t layout, __global T *out, __global const T *x, __gl
     const long row = indices[layout.offset0 + i * layout.step];
     out[layout.out_offset + i * layout.out_row + j * layout.out_col]
         = x[layout.x_offset + row * layout.x_row + j * layout.x_col];
+}
+
+/* out[indices[i], j] = x[i, j] */
+KERNEL void put(const rows_t layout, __global T *out, __global const T *x, __global const long *indices)
+{
+    const INDEX item = get_global_id(0), i = item / layout.width, j = item % layout.width;
+    if (i >= layout.rows)
+        return;
+    const long row = indices[layout.offset0 + i * layout.step];
+    out[layout.out_offset + row * layout.out_row + j * layout.out_col]
+        = x[layout.x_offset + i * layout.x_row + j * layout.x_col];
 }
 
 /* out[i, j] = sum of data[e] * x[indices[e], j] over the entries e of row i, in their order */
