@@ -206,6 +206,10 @@ def matmul(out, a, b):
     view(out)[...] = view(a) @ view(b)
 
 
+# What `conv` can apply to its result, and what it equals.
+ACTIVATIONS = {"relu": SCALAR_OPS["relu"], "relu6": lambda x: SCALAR_OPS["clip"](x, x.dtype.type(0), x.dtype.type(6))}
+
+
 def _taps(x, kernel, out_size, stride, padding, dilation):
     """For each kernel tap: (tap, slice of the outputs it reaches, slice of the inputs it reads)."""
     def reach(tap, size, n, s, p, d):
@@ -220,7 +224,7 @@ def _taps(x, kernel, out_size, stride, padding, dilation):
             yield tap, tuple(r[0] for r in reached), tuple(r[1] for r in reached)
 
 
-def conv(out, x, w, bias, stride, padding, dilation):
+def conv(out, x, w, bias, stride, padding, dilation, activation=None):
     """Correlation in three spatial dimensions; one and two are this with dimensions of size 1.
 
         out[g, n, p, q, r, o] = bias[g, o] +
@@ -236,6 +240,9 @@ def conv(out, x, w, bias, stride, padding, dilation):
     dimension and may be any integer, negative as well: the shape of `out` says how far the sum
     reaches, so what lies after is implied. Outputs whose taps are all outside get the bias or 0.
 
+    `activation`, a key of ACTIVATIONS or None, is applied last: "relu", or "relu6", which clips to [0, 6].
+    Both keep NaN.
+
     The input gradient is this kernel on views (one call per residue of the stride), and so are the
     transposed convolution and the layouts.
     """
@@ -247,7 +254,7 @@ def conv(out, x, w, bias, stride, padding, dilation):
         y[(slice(None), slice(None)) + o] += np.einsum(
             "gnpqrc,gco->gnpqro", xv[(slice(None), slice(None)) + i], wv[(slice(None),) + tap],
             optimize=True)
-    view(out)[...] = y
+    view(out)[...] = y if activation is None else ACTIVATIONS[activation](y)
 
 
 @functools.lru_cache(maxsize=4096)

@@ -183,11 +183,12 @@ def test_convolution_is_exact_on_small_integers(device, batch, channels, outs, s
     results = []
     for where in (fc.reference(), device):
         xa, wa, ga, ba = (fc.array(v.astype(dtype), device=where) for v in (x, w, g, bias))
-        out, dw = empty(ga.shape, dtype, where), empty(wa.shape, dtype, where)
-        for _ in range(2):
-            where.conv(out, xa, wa, ba, (stride,) * 3, paddings, (1,) * 3)
+        out, dw, found = empty(ga.shape, dtype, where), empty(wa.shape, dtype, where), []
+        for activation in (None, "relu", "relu6", None):
+            where.conv(out, xa, wa, ba, (stride,) * 3, paddings, (1,) * 3, activation)
             where.conv_weight_grad(dw, xa, ga, (stride,) * 3, paddings, (1,) * 3)
-        results.append((out.numpy(), dw.numpy()))
+            found += [out.numpy(), dw.numpy()]
+        results.append(found)
     for expected, got in zip(*results):
         np.testing.assert_array_equal(got, expected)
 

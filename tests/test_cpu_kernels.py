@@ -2,6 +2,7 @@
 
 Small integers have exact sums in float32, so products, sums and convolutions must agree bit for bit.
 """
+import math
 import os
 import subprocess
 import sys
@@ -77,6 +78,28 @@ def test_conv_and_weight_gradient(seed, dtype):
         device.conv_weight_grad(dw[i], x[i], g[i], stride, padding, dilation)
     assert_same(out)
     assert_same(dw)
+
+
+@pytest.mark.parametrize("layout", ["channels last", "channels first"])
+@pytest.mark.parametrize("biased", [False, True])
+@pytest.mark.parametrize("activation", ["relu", "relu6"])
+def test_conv_with_activation(activation, biased, layout):
+    rng = np.random.default_rng(0)
+    shapes = (1, 3, 1, 9, 9, 20), (1, 1, 3, 3, 20, 33), (1, 33), (1, 3, 1, 9, 9, 33)
+    for dtype in ("float32", "float64"):
+        x, w, bias, out = ([fc.array(a, dtype, device) for device in (REFERENCE, CPU)]
+                           for a in [rng.integers(-2, 3, shape) for shape in shapes])
+        x[0][0, 0, 0, 0, 0, 0] = x[1][0, 0, 0, 0, 0, 0] = math.nan
+        for i, device in enumerate((REFERENCE, CPU)):
+            y = out[i]
+            if layout == "channels first":
+                y = fc.array(np.zeros((1, 3, 33, 1, 9, 9)), dtype, device).permute(0, 1, 3, 4, 5, 2)
+            device.conv(y, x[i], w[i], bias[i] if biased else None, (1, 1, 1), (0, 1, 1), (1, 1, 1), activation)
+            out[i] = y
+        expected = view(out[0])
+        assert np.isnan(expected).any() and (expected == 0).any() and (expected[expected == expected] >= 0).all()
+        assert (np.nanmax(expected) == 6) == (activation == "relu6")
+        assert_same(out)
 
 
 @pytest.mark.parametrize("h, k, stride, padding", [(4, 3, 1, 1), (4, 3, 2, 1), (2, 3, 2, 1), (1, 3, 1, 1),

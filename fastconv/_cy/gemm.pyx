@@ -25,7 +25,7 @@ from libc.string cimport memset
 
 from ..reference import weight_grad_order
 from .buffer cimport Buffer, new_buffer
-from .kernels cimport fc_gemm, fc_image, fc_run
+from .kernels cimport FC_NO_ACTIVATION, FC_RELU, FC_RELU6, fc_gemm, fc_image, fc_run
 from .runtime cimport kernels, threads_for
 from .strided cimport Loop, MAX_DIMS, add_array, coalesce, copy_strided, locate, set_shape, unravel
 
@@ -62,6 +62,7 @@ cdef struct Product:
     int64_t bias_stride
     int out_uniform             # pixels of out lie in steps of out_stride[3]
     int has_bias
+    int activation              # FC_NO_ACTIVATION, FC_RELU, FC_RELU6
     Loop groups                 # operands x, w, out, bias: where each group starts
     fc_run *runs                # all of k
     int64_t n_runs
@@ -341,7 +342,8 @@ cdef void store_block(const Product *p, const Part *part, int64_t group, int64_t
             at = (row % size[2] * p.out_stride[3] + q % size[1] * p.out_stride[2]
                   + q // size[1] % size[0] * p.out_stride[1] + q // size[1] // size[0] * p.out_stride[0])
         p.kernel.store(out + at * p.itemsize, p.out_stride[3], p.out_stride[4],
-                       c + (row - row0) * p.c_stride * p.itemsize, p.c_stride, n, p.slab, bias, p.bias_stride)
+                       c + (row - row0) * p.c_stride * p.itemsize, p.c_stride, n, p.slab, bias, p.bias_stride,
+                       p.activation)
         row += n
 
 
@@ -460,6 +462,9 @@ cdef void read_output(Product *p, const Loop *out) noexcept:
     p.pixels = out.shape[1] * out.shape[2] * out.shape[3] * out.shape[4]
 
 
+ACTIVATIONS = {None: FC_NO_ACTIVATION, "relu": FC_RELU, "relu6": FC_RELU6}
+
+
 cdef int packs_by_rows(const fc_image *im) noexcept nogil:
     """Rows unless pixels lie side by side and channels do not."""
     return im.stride[4] == 1 or im.step[2] * im.stride[3] != 1 or im.out[2] < 4
@@ -467,7 +472,7 @@ cdef int packs_by_rows(const fc_image *im) noexcept nogil:
 
 # --- entry points ----------------------------------------------------------------------------
 
-def conv(out, x, w, bias, stride, padding, dilation):
+def conv(out, x, w, bias, stride, padding, dilation, activation=None):
     """Correlation in three spatial dimensions (see fastconv.reference.conv)."""
     cdef Product p
     cdef Loop lx, lw, lout, lbias
@@ -492,6 +497,7 @@ def conv(out, x, w, bias, stride, padding, dilation):
     add_group(&p.groups, &lw)
     add_group(&p.groups, &lout)
     p.has_bias = bias is not None
+    p.activation = ACTIVATIONS[activation]
     if p.has_bias:
         read_array(&lbias, bias)
         p.bias_stride = lbias.strides[0][1] // p.itemsize if p.columns > 1 else 1
@@ -537,6 +543,7 @@ def matmul(out, a, b):
     p.w_stride[4] = lb.strides[0][last] // p.itemsize if p.columns > 1 else 1
     p.out_stride[4] = lout.strides[0][last] // p.itemsize if p.columns > 1 else 1
     p.has_bias = 0
+    p.activation = FC_NO_ACTIVATION
     p.bias_stride = 0
     p.by_rows = packs_by_rows(&p.image)
     runs = make_runs(&p, p.taps, 0, p.kernel.segment)

@@ -34,6 +34,8 @@ cdef extern from "kernels/isa.h" nogil:
     ctypedef struct fc_run:
         int64_t d, h, w, taps, first, length, tap, offset, k
 
+    int FC_NO_ACTIVATION, FC_RELU, FC_RELU6
+
     ctypedef struct fc_gemm:
         int tile_rows, tile_columns, lanes
         int64_t segment, row_stride
@@ -51,7 +53,8 @@ cdef extern from "kernels/isa.h" nogil:
         void (*copy_block)(void *dst, int64_t dst_row, int64_t dst_column, const void *src, int64_t src_row,
                            int64_t src_column, int64_t rows, int64_t columns) noexcept nogil
         void (*store)(void *out, int64_t out_row, int64_t out_column, const void *c, int64_t c_stride,
-                      int64_t rows, int64_t columns, const void *bias, int64_t bias_stride) noexcept nogil
+                      int64_t rows, int64_t columns, const void *bias, int64_t bias_stride,
+                      int activation) noexcept nogil
         void (*axpy)(void *y, double a, const void *x, int64_t n, int64_t stride) noexcept nogil
         void (*accumulate)(void *y, const void *x, int64_t n) noexcept nogil
 

@@ -179,11 +179,11 @@ class OpenCL:
         plan = self._plan(("matmul", _key(out), _key(a), _key(b)), products.matmul, self.runtime, out, a, b)
         plan.run(self.runtime, out, a, b)
 
-    def conv(self, out, x, w, bias, stride, padding, dilation):
+    def conv(self, out, x, w, bias, stride, padding, dilation, activation=None):
         self._check_dtype("conv", out.dtype)
         key = ("conv", _key(out), _key(x), _key(w), None if bias is None else _key(bias),
-               tuple(stride), tuple(padding), tuple(dilation))
-        plan = self._plan(key, products.conv, self.runtime, out, x, w, bias, stride, padding, dilation)
+               tuple(stride), tuple(padding), tuple(dilation), activation)
+        plan = self._plan(key, products.conv, self.runtime, out, x, w, bias, stride, padding, dilation, activation)
         plan.run(self.runtime, out, x, w, bias)
 
     def conv_weight_grad(self, out, x, g, stride, padding, dilation):

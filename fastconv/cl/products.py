@@ -36,7 +36,7 @@ class Gemm:
     """
 
     def __init__(self, runtime, out, x, w, bias, groups, rows, k, cols, channels, c_step, w_col, out_col,
-                 bias_col=0, taps=(), first_tap=0, x_shift=0):
+                 bias_col=0, taps=(), first_tap=0, x_shift=0, activation=None):
         params, dtype = runtime.params, out.dtype
         n_rows, n_k = math.prod(r[0] for r in rows), math.prod(d[0] for d in k)
         n_groups = math.prod(g[0] for g in groups)
@@ -68,7 +68,7 @@ class Gemm:
         self.kernel = runtime.kernel(
             "gemm", "gemm.cl", local, **common,
             **({"C_STEP_1": 1} if c_step == 1 else {}), **({"OUT_STEP_1": 1} if out_col == 1 else {}),
-            **({} if bias is None else {"HAS_BIAS": 1}))
+            **({} if bias is None else {"HAS_BIAS": 1}), **({} if activation is None else {activation.upper(): 1}))
         self.size = (tile_groups * blocks * chunks * n_groups * group_n, group_m)
         self.struct = struct(
             wide, n_rows, cols, channels, c_step, 0 if one_panel else blocks * n_k * panel,
@@ -111,7 +111,7 @@ def _space(size, out_size, kernel, stride, padding, dilation):
     return axes or [2]
 
 
-def conv(runtime, out, x, w, bias, stride, padding, dilation):
+def conv(runtime, out, x, w, bias, stride, padding, dilation, activation):
     """A Gemm plan for a convolution."""
     groups, batch, *out_size, cols = out.shape
     size, kernel, channels = x.shape[2:5], w.shape[1:4], x.shape[5]
@@ -134,7 +134,8 @@ def conv(runtime, out, x, w, bias, stride, padding, dilation):
     group = [(groups, x.strides[0], out.strides[0], w.strides[0] if groups > 1 else 0,
               bias.strides[0] if bias is not None else 0)]
     return Gemm(runtime, out, x, w, bias, group, rows, k, cols, channels, x.strides[5],
-                w.strides[5], out.strides[5], 0 if bias is None else bias.strides[1], taps, 0 if small else 1, shift)
+                w.strides[5], out.strides[5], 0 if bias is None else bias.strides[1], taps, 0 if small else 1, shift,
+                activation)
 
 
 def _merged_k(k):

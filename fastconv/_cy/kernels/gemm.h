@@ -344,33 +344,54 @@ static void FC(copy_block)(void *dst, int64_t dst_row, int64_t dst_column, const
             d[i * dst_row + j * dst_column] = s[i * src_row + j * src_column];
 }
 
+FC_INLINE T FC(activate)(T x, const int activation) {
+    if (activation != FC_NO_ACTIVATION && x < 0)
+        return 0;
+    return activation == FC_RELU6 && x > 6 ? 6 : x;
+}
+
+/* y = activation(s + bias); bias_step 0 adds one value to all. */
+FC_INLINE void FC(finish)(T *y, const T *s, int64_t n, const T *bias, const int bias_step, const int activation) {
+    if (bias)
+        FC_SIMD for (int64_t i = 0; i < n; i++)
+            y[i] = FC(activate)(s[i] + bias[i * bias_step], activation);
+    else
+        FC_SIMD for (int64_t i = 0; i < n; i++)
+            y[i] = FC(activate)(s[i], activation);
+}
+
+static void FC(finish_row)(T *y, const T *s, int64_t n, const T *bias, int bias_step, int activation) {
+    switch (2 * activation + (bias_step != 0)) {
+    case 2 * FC_NO_ACTIVATION: FC(finish)(y, s, n, bias, 0, FC_NO_ACTIVATION); return;
+    case 2 * FC_NO_ACTIVATION + 1: FC(finish)(y, s, n, bias, 1, FC_NO_ACTIVATION); return;
+    case 2 * FC_RELU: FC(finish)(y, s, n, bias, 0, FC_RELU); return;
+    case 2 * FC_RELU + 1: FC(finish)(y, s, n, bias, 1, FC_RELU); return;
+    case 2 * FC_RELU6: FC(finish)(y, s, n, bias, 0, FC_RELU6); return;
+    case 2 * FC_RELU6 + 1: FC(finish)(y, s, n, bias, 1, FC_RELU6); return;
+    }
+}
+
 static void FC(store)(void *out, int64_t out_row, int64_t out_column, const void *c, int64_t c_stride,
-                      int64_t rows, int64_t columns, const void *bias, int64_t bias_stride) {
+                      int64_t rows, int64_t columns, const void *bias, int64_t bias_stride, int activation) {
     const T *s = c, *t = bias;
     T *y = out;
     if (out_column == 1 && (!bias || bias_stride == 1)) {
-        for (int64_t r = 0; r < rows; r++) {
-            if (bias)
-                FC_SIMD for (int64_t j = 0; j < columns; j++)
-                    y[r * out_row + j] = s[r * c_stride + j] + t[j];
-            else
-                FC_SIMD for (int64_t j = 0; j < columns; j++)
-                    y[r * out_row + j] = s[r * c_stride + j];
-        }
+        for (int64_t r = 0; r < rows; r++)
+            FC(finish_row)(y + r * out_row, s + r * c_stride, columns, t, 1, activation);
         return;
     }
     if (out_row == 1) {                         /* pixels side by side: NCHW */
         FC(transpose_block)(y, out_column, s, c_stride, columns, rows);
-        for (int64_t j = 0; bias && j < columns; j++)
-            FC_SIMD for (int64_t r = 0; r < rows; r++)
-                y[r + j * out_column] += t[j * bias_stride];
+        for (int64_t j = 0; (bias || activation) && j < columns; j++)
+            FC(finish_row)(y + j * out_column, y + j * out_column, rows, bias ? t + j * bias_stride : 0, 0, activation);
         return;
     }
-    for (int64_t j = 0; j < columns; j++) {
-        const T add = bias ? t[j * bias_stride] : 0;
-        for (int64_t r = 0; r < rows; r++)
-            y[r * out_row + j * out_column] = s[r * c_stride + j] + add;
-    }
+    for (int64_t j = 0; j < columns; j++)
+        for (int64_t r = 0; r < rows; r++) {
+            const T sum = s[r * c_stride + j];
+            T *to = y + r * out_row + j * out_column;
+            FC(finish_row)(to, &sum, 1, bias ? t + j * bias_stride : 0, 0, activation);
+        }
 }
 
 static void FC(axpy)(void *y, double a, const void *x, int64_t n, int64_t stride) {

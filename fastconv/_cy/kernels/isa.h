@@ -59,6 +59,8 @@ typedef struct {
     int64_t k;              /* where the stretch starts in the packed contraction axis */
 } fc_run;
 
+enum { FC_NO_ACTIVATION, FC_RELU, FC_RELU6 };
+
 typedef struct {
     int tile_rows, tile_columns, lanes;
     int64_t segment;        /* longest stretch of K that is packed at once */
@@ -84,9 +86,10 @@ typedef struct {
     /* dst[i * dst_stride + j] = src[j * src_stride + i] over rows x columns of dst. */
     void (*transpose)(void *dst, int64_t dst_stride, const void *src, int64_t src_stride, int64_t rows,
                       int64_t columns);
-    /* One stretch of C to the output: out[r * out_row + j * out_column] = c[r * c_stride + j] + bias. */
+    /* One stretch of C to the output: out[r * out_row + j * out_column] = c[r * c_stride + j] + bias,
+     * and then the activation. */
     void (*store)(void *out, int64_t out_row, int64_t out_column, const void *c, int64_t c_stride,
-                  int64_t rows, int64_t columns, const void *bias, int64_t bias_stride);
+                  int64_t rows, int64_t columns, const void *bias, int64_t bias_stride, int activation);
     /* y[j] += a * x[j * stride] */
     void (*axpy)(void *y, double a, const void *x, int64_t n, int64_t stride);
     /* y[i] += x[i] */

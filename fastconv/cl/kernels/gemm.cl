@@ -13,7 +13,7 @@
  *     FIRST_TAP   the row dimension that is the first spatial one
  *     RD, GD      row and group dimensions
  *     C_STEP_1    x is contiguous along c;  OUT_STEP_1: out is contiguous along columns
- *     HAS_BIAS
+ *     HAS_BIAS;  RELU or RELU6: what is applied to the result (NaN stays)
  */
 #ifndef T
 #define T float
@@ -52,6 +52,14 @@ typedef struct {
 #define C_AT(c) (c)
 #else
 #define C_AT(c) ((c) * (long)layout.c_step)
+#endif
+
+#if defined(RELU)
+#define ACTIVATE(x) ((x) < (VT)0 ? (VT)0 : (x))
+#elif defined(RELU6)
+#define ACTIVATE(x) ((x) < (VT)0 ? (VT)0 : (x) > (VT)6 ? (VT)6 : (x))
+#else
+#define ACTIVATE(x) (x)
 #endif
 
 /* One k: TN vectors of the panel against a value of each row. */
@@ -193,9 +201,9 @@ KERNEL void gemm(const gemm_t layout, __global T *out, __global const T *x, __gl
             INDEX to = out_group + col * layout.col_out;
             OFFSET(to, row0 + m, RD, layout.row_shape, layout.row_out);
 #ifdef HAS_BIAS
-            const VT value = sum[m][t] + added;
+            const VT value = ACTIVATE(sum[m][t] + added);
 #else
-            const VT value = sum[m][t];
+            const VT value = ACTIVATE(sum[m][t]);
 #endif
 #ifdef OUT_STEP_1
             if (columns == V) {
