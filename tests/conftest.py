@@ -2,6 +2,7 @@
 import os
 
 os.environ.setdefault("FASTCONV_POISON", "1")            # unwritten outputs show as NaN
+os.environ.setdefault("FASTCONV_CL_CACHE", "0")          # what is compiled is what is tested
 os.environ.pop("OPENBLAS_CORETYPE", None)
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")      # workers share the cores
 _worker = os.environ.get("PYTEST_XDIST_WORKER")

@@ -4,7 +4,9 @@ One context and one in-order queue per device: whatever is enqueued later sees w
 before, so nothing here waits, and a buffer may go back to the pool while kernels still use it.
 """
 import collections
+import contextlib
 import gc
+import os
 import pathlib
 import re
 import threading
@@ -14,6 +16,7 @@ import pyopencl as cl
 import pyopencl.tools
 
 from . import params as _params
+from .cache import ProgramCache, default_folder
 
 KERNELS = pathlib.Path(__file__).with_name("kernels")
 INCLUDES = {name: KERNELS.parents[1] / name for name in ("scalar_ops.h", "float_math.h")}      # shared with _cy
@@ -74,6 +77,11 @@ class Runtime:
         self._pending = collections.deque()     # (event that owns the staged source, bytes)
         self._pending_bytes = 0
         self._kernels = {}
+        self._programs = {}
+        self._cache = ProgramCache(default_folder())
+        platform = device.platform
+        self._identity = ", ".join(part.strip() for part in (
+            device.name, device.vendor, device.version, device.driver_version, platform.name, platform.version))
         self._options = ["-cl-std=CL1.2", "-w"]
         if device.single_fp_config & cl.device_fp_config.CORRECTLY_ROUNDED_DIVIDE_SQRT:
             self._options.append("-cl-fp32-correctly-rounded-divide-sqrt")
@@ -173,25 +181,42 @@ class Runtime:
         return found
 
     def _build(self, name, file, local, defines):
-        sizes = (local + (1, 1, 1))[:3]
-        given = [f"#define {key} {int(value) if isinstance(value, bool) else value}"
-                 for key, value in defines.items()]
-        given.append("#define GROUP_SIZE " + ", ".join(map(str, sizes)))
+        """The kernel from its program, which other kernels of the file may share."""
+        source = self._source(file, local, defines)
+        try:
+            program = self._programs.get(source)
+            if program is None:
+                program = self._programs[source] = self._program(source)
+            return Kernel(cl.Kernel(program, name), local)
+        except cl.Error as error:
+            given = source.partition("\n\n")[0]
+            raise BuildError(f"kernel {name!r} of {file} does not build on {self._identity}\n"
+                             f"options: {' '.join(self._options)}\n{given}\n{error}") from None
+
+    def _source(self, file, local, defines):
+        """The text of one program: what was asked for, what the device has, an empty line, the file."""
+        given = [f"#define {key} {int(value) if isinstance(value, bool) else value}" for key, value in defines.items()]
+        given.append("#define GROUP_SIZE " + ", ".join(map(str, (local + (1, 1, 1))[:3])))
         if self.has_double:
             given.append("#define HAS_DOUBLE 1")
         if self.has_fma:
             given.append("#define HAS_FMA 1")
-        source = "\n".join(given) + "\n" + _source(file)
-        program = cl.Program(self.context, source)
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", cl.CompilerWarning)
-                program.build(options=self._options)
-            return Kernel(cl.Kernel(program, name), local)
-        except cl.Error as error:
-            raise BuildError(f"kernel {name!r} of {file} does not build on {self.device.name.strip()}\n"
-                             f"options: {' '.join(self._options)}\ndefines:\n  " + "\n  ".join(given)
-                             + f"\n{error}") from None
+        return "\n".join(given) + "\n\n" + _text(file)
+
+    def _program(self, source):
+        """A built program, from the binary of an earlier run where there is one."""
+        key = "\n".join((self._identity, *self._options, os.environ.get("PYOPENCL_BUILD_OPTIONS", ""), source))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", cl.CompilerWarning)
+            binary = self._cache.load(key)
+            if binary is not None:
+                # A driver may refuse what it wrote itself, before an update that left its version as it was.
+                with contextlib.suppress(cl.Error):
+                    return cl.Program(self.context, [self.device], [binary]).build(self._options)
+            # pyopencl has a cache too, behind one lock and without the driver's binary on PoCL and NVIDIA: one is enough.
+            program = cl.Program(self.context, source).build(self._options, cache_dir=False)
+        self._cache.keep(key, program)
+        return program
 
     def launch(self, kernel, size, struct, memory, scalars=()):
         """Enqueue `kernel` over `size` work-items (a multiple of its group).
@@ -222,13 +247,13 @@ class Runtime:
 
 _enqueue = cl.enqueue_nd_range_kernel
 _INCLUDE = re.compile(r'^#include "(.+)"$', re.MULTILINE)
-_sources: dict = {}
+_texts: dict = {}
 
 
-def _source(file):
+def _text(file):
     """The text of kernels/<file> with its includes pasted in (no driver needs to find our files)."""
-    text = _sources.get(file)
+    text = _texts.get(file)
     if text is None:
         path = INCLUDES.get(file) or KERNELS / file
-        text = _sources[file] = _INCLUDE.sub(lambda m: _source(m.group(1)), path.read_text())
+        text = _texts[file] = _INCLUDE.sub(lambda m: _text(m.group(1)), path.read_text())
     return text
