@@ -4,7 +4,8 @@
     strided       Arrays as C structs, merged dimensions, blocks in and out
     elementwise   map
     reduce        reduce, arg_reduce, moments, product_sums
-    gemm          matmul, conv, conv_weight_grad: packers around one register tile
+    product       the loops around the register tile, for matmul, conv and
+    weight_grad   conv_weight_grad; runs: how a convolution walks through its taps and channels
     pool          max_pool and its gradient, window_sum
     indexing      take, put, csr_matmul, add_rows
     recurrent     lstm_step, gru_step and their gradients
@@ -37,12 +38,14 @@ with _short_spin():
 
 from .buffer import allocate, empty_cache, memory_stats
 from .elementwise import map
-from .gemm import conv, conv_weight_grad, matmul
+from .conv import conv
 from .indexing import add_rows, csr_matmul, put, take
+from .matmul import matmul
 from .optim import adam_step, sgd_step
 from .pool import max_pool, max_pool_grad, max_pool_pick, window_sum
 from .recurrent import gru_step, gru_step_grad, lstm_step, lstm_step_grad
 from .reduce import arg_reduce, moments, product_sums, reduce
+from .gemm import conv_weight_grad
 
 config, get_num_threads, set_num_threads = runtime.config, runtime.get_num_threads, runtime.set_num_threads
 

@@ -34,6 +34,9 @@ cdef extern from "kernels/isa.h" nogil:
     ctypedef struct fc_run:
         int64_t d, h, w, taps, first, length, tap, offset, k
 
+    ctypedef struct fc_span:
+        int64_t a, b, n
+
     int FC_NO_ACTIVATION, FC_RELU, FC_RELU6
 
     ctypedef struct fc_gemm:
@@ -42,6 +45,11 @@ cdef extern from "kernels/isa.h" nogil:
         void (*panel)(int rows, int by_rows, const void *a, int64_t a_stride, const void *b, int64_t b_stride,
                       int64_t b_panel, void *c, int64_t c_stride, int64_t k, int64_t columns,
                       int accumulate) noexcept nogil
+        void (*tile)(int rows, int by_rows, const void *a, int64_t a_stride, const void *b, int64_t b_stride,
+                     const fc_span *spans, int64_t n_spans, void *c, int64_t c_stride, int64_t columns,
+                     int accumulate) noexcept nogil
+        void (*copy_pixels)(void *dst, const void *src, int64_t n, int64_t c, int64_t src_pixel,
+                            int64_t src_channel) noexcept nogil
         void (*pack_rows)(void *dst, int64_t dst_stride, const fc_image *image, int64_t pixel, int64_t rows,
                           const fc_run *runs, int64_t n_runs) noexcept nogil
         void (*pack_columns)(void *dst, int64_t dst_stride, const fc_image *image, int64_t pixel, int64_t rows,

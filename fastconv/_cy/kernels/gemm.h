@@ -2,15 +2,18 @@
  *
  * A tile is R rows by V vectors of C, held in registers while K runs; every row count up to
  * FC_TILE_ROWS is its own instance, so that edges run at full speed. Vector types rather than loops:
- * compilers keep these accumulators in registers, and spill those of a loop.
+ * compilers keep these accumulators in registers, and spill those of a loop. K comes in spans, stretches
+ * of A and of B in place, so that one pass over registers covers all taps of a kernel.
  */
 #define FC(name) FC_CAT(name, SUFFIX)
 #define LANES ((int64_t)(FC_VECTOR_BYTES / sizeof(T)))
 #define NR (2 * LANES)
-/* Of A packed as rows: K segment + a vector of slack, off powers of two. */
 #ifndef FC_SEGMENT
-#define FC_SEGMENT 384
-#define FC_ROW_STRIDE (FC_SEGMENT + 16)
+#define FC_SEGMENT 1024
+#define FC_ROW_STRIDE (FC_SEGMENT + 16)             /* of A packed as rows: with slack, off powers of two */
+#define FC_THREES ((FC_TILE_ROWS + 2) / 3)
+/* The compiler must not derive one pointer from another: it would run out of registers for the sums. */
+#define FC_KEEP(p) __asm__("" : "+r"(p))
 #endif
 
 typedef T FC(vec) __attribute__((vector_size(FC_VECTOR_BYTES), aligned(sizeof(T)), may_alias));
@@ -18,24 +21,57 @@ typedef T FC(vec) __attribute__((vector_size(FC_VECTOR_BYTES), aligned(sizeof(T)
 #define LOAD(p) (*(const VEC *)(p))
 #define STORE(p, v) (*(VEC *)(p) = (v))
 
-FC_INLINE void FC(tile)(const int rows, const int vectors, const int by_rows, const T *a, int64_t a_stride,
-                        const T *b, int64_t b_stride, T *c, int64_t c_stride, int64_t k, const int accumulate) {
-    VEC acc[FC_TILE_ROWS][2];
-    FC_UNROLL for (int r = 0; r < rows; r++)
+/* One k: by rows, three rows share a pointer (x86 addresses p, p + stride, p + 2 * stride). */
+FC_INLINE void FC(tile_step)(const int rows, const int vectors, const int by_rows, const T *const *p, int64_t a_stride,
+                             const int u, const T *b, VEC acc[FC_TILE_ROWS][2]) {
+    VEC bv[2];
+    FC_UNROLL for (int v = 0; v < vectors; v++)
+        bv[v] = LOAD(b + v * LANES);
+    FC_UNROLL for (int r = 0; r < rows; r++) {
+        const T ar = by_rows ? p[r / 3][r % 3 * a_stride + u] : p[0][r];
         FC_UNROLL for (int v = 0; v < vectors; v++)
-            acc[r][v] = accumulate ? LOAD(c + r * c_stride + v * LANES) : (VEC){0};
-    for (int64_t p = 0; p < k; p++) {
-        VEC bv[2];
-        FC_UNROLL for (int v = 0; v < vectors; v++)
-            bv[v] = LOAD(b + v * LANES);
-        FC_UNROLL for (int r = 0; r < rows; r++) {
-            const T ar = by_rows ? a[r * FC_ROW_STRIDE] : a[r];
-            FC_UNROLL for (int v = 0; v < vectors; v++)
-                acc[r][v] += ar * bv[v];
-        }
-        a += by_rows ? 1 : a_stride;
-        b += b_stride;
+            acc[r][v] += ar * bv[v];
     }
+}
+
+FC_INLINE void FC(tile_span)(const int rows, const int vectors, const int by_rows, const T *a, int64_t a_stride,
+                             const T *b, int64_t b_stride, int64_t n, VEC acc[FC_TILE_ROWS][2]) {
+    const int threes = by_rows ? (rows + 2) / 3 : 1;
+    const T *p[FC_THREES];
+    FC_UNROLL for (int q = 0; q < threes; q++)
+        p[q] = a + 3 * q * a_stride;
+    if (by_rows)
+        for (; n >= 4; n -= 4) {
+            FC_UNROLL for (int q = 0; q < threes; q++)
+                FC_KEEP(p[q]);
+            FC_UNROLL for (int u = 0; u < 4; u++, b += b_stride)
+                FC(tile_step)(rows, vectors, 1, p, a_stride, u, b, acc);
+            FC_UNROLL for (int q = 0; q < threes; q++)
+                p[q] += 4;
+        }
+    for (; n > 0; n--, b += b_stride) {
+        FC_UNROLL for (int q = 0; q < threes; q++)
+            FC_KEEP(p[q]);
+        FC(tile_step)(rows, vectors, by_rows, p, a_stride, 0, b, acc);
+        FC_UNROLL for (int q = 0; q < threes; q++)
+            p[q] += by_rows ? 1 : a_stride;
+    }
+}
+
+FC_INLINE void FC(tile_rows)(const int rows, const int vectors, const int by_rows, const T *a, int64_t a_stride,
+                             const T *b, int64_t b_stride, const fc_span *spans, int64_t n_spans, T *c,
+                             int64_t c_stride, int accumulate) {
+    VEC acc[FC_TILE_ROWS][2];
+    if (accumulate)
+        FC_UNROLL for (int r = 0; r < rows; r++)
+            FC_UNROLL for (int v = 0; v < vectors; v++)
+                acc[r][v] = LOAD(c + r * c_stride + v * LANES);
+    else
+        FC_UNROLL for (int r = 0; r < rows; r++)
+            FC_UNROLL for (int v = 0; v < vectors; v++)
+                acc[r][v] = (VEC){0};
+    for (const fc_span *s = spans; s < spans + n_spans; s++)
+        FC(tile_span)(rows, vectors, by_rows, a + s->a, a_stride, b + s->b * b_stride, b_stride, s->n, acc);
     FC_UNROLL for (int r = 0; r < rows; r++)
         FC_UNROLL for (int v = 0; v < vectors; v++)
             STORE(c + r * c_stride + v * LANES, acc[r][v]);
@@ -43,15 +79,15 @@ FC_INLINE void FC(tile)(const int rows, const int vectors, const int by_rows, co
 
 #define FC_DEFINE_TILE(R) \
     static void FC(tile_##R)(int vectors, int by_rows, const T *a, int64_t a_stride, const T *b, int64_t b_stride, \
-                             T *c, int64_t c_stride, int64_t k, int accumulate) { \
+                             const fc_span *spans, int64_t n_spans, T *c, int64_t c_stride, int accumulate) { \
         if (vectors == 2 && by_rows) \
-            FC(tile)(R, 2, 1, a, a_stride, b, b_stride, c, c_stride, k, accumulate); \
+            FC(tile_rows)(R, 2, 1, a, a_stride, b, b_stride, spans, n_spans, c, c_stride, accumulate); \
         else if (vectors == 2) \
-            FC(tile)(R, 2, 0, a, a_stride, b, b_stride, c, c_stride, k, accumulate); \
+            FC(tile_rows)(R, 2, 0, a, a_stride, b, b_stride, spans, n_spans, c, c_stride, accumulate); \
         else if (by_rows) \
-            FC(tile)(R, 1, 1, a, a_stride, b, b_stride, c, c_stride, k, accumulate); \
+            FC(tile_rows)(R, 1, 1, a, a_stride, b, b_stride, spans, n_spans, c, c_stride, accumulate); \
         else \
-            FC(tile)(R, 1, 0, a, a_stride, b, b_stride, c, c_stride, k, accumulate); \
+            FC(tile_rows)(R, 1, 0, a, a_stride, b, b_stride, spans, n_spans, c, c_stride, accumulate); \
     }
 FC_DEFINE_TILE(1) FC_DEFINE_TILE(2) FC_DEFINE_TILE(3) FC_DEFINE_TILE(4) FC_DEFINE_TILE(5) FC_DEFINE_TILE(6)
 #if FC_TILE_ROWS == 14
@@ -59,17 +95,25 @@ FC_DEFINE_TILE(7) FC_DEFINE_TILE(8) FC_DEFINE_TILE(9) FC_DEFINE_TILE(10) FC_DEFI
 FC_DEFINE_TILE(13) FC_DEFINE_TILE(14)
 #endif
 
-static void FC(panel)(int rows, int by_rows, const void *a, int64_t a_stride, const void *b, int64_t b_stride,
-                      int64_t b_panel, void *c, int64_t c_stride, int64_t k, int64_t columns, int accumulate) {
-    static void (*const tiles[])(int, int, const T *, int64_t, const T *, int64_t, T *, int64_t, int64_t, int) = {
+static void FC(tile)(int rows, int by_rows, const void *a, int64_t a_stride, const void *b, int64_t b_stride,
+                     const fc_span *spans, int64_t n_spans, void *c, int64_t c_stride, int64_t columns,
+                     int accumulate) {
+    static void (*const tiles[])(int, int, const T *, int64_t, const T *, int64_t, const fc_span *, int64_t, T *, int64_t,
+                                 int) = {
         0, FC(tile_1), FC(tile_2), FC(tile_3), FC(tile_4), FC(tile_5), FC(tile_6),
 #if FC_TILE_ROWS == 14
         FC(tile_7), FC(tile_8), FC(tile_9), FC(tile_10), FC(tile_11), FC(tile_12), FC(tile_13), FC(tile_14),
 #endif
     };
+    tiles[rows](columns > LANES ? 2 : 1, by_rows, a, a_stride, b, b_stride, spans, n_spans, c, c_stride, accumulate);
+}
+
+static void FC(panel)(int rows, int by_rows, const void *a, int64_t a_stride, const void *b, int64_t b_stride,
+                      int64_t b_panel, void *c, int64_t c_stride, int64_t k, int64_t columns, int accumulate) {
+    const fc_span all = {0, 0, k};
     for (int64_t j = 0; j < columns; j += NR)
-        tiles[rows](columns - j > LANES ? 2 : 1, by_rows, a, a_stride, (const T *)b + j / NR * b_panel, b_stride,
-                    (T *)c + j, c_stride, k, accumulate);
+        FC(tile)(rows, by_rows, a, by_rows ? FC_ROW_STRIDE : a_stride, (const T *)b + j / NR * b_panel, b_stride,
+                 &all, 1, (T *)c + j, c_stride, columns - j, accumulate);
 }
 
 /* --- transposing: LANES x LANES elements; log2(LANES) rounds of a perfect shuffle ---------------- */
@@ -322,6 +366,36 @@ static void FC(pack_b)(void *dst, int64_t dst_panel, const void *b, int64_t k, i
         if (columns - j0 <= LANES && j0 % NR == 0)
             for (p = 0; p < k; p++)
                 STORE(d + p * NR + LANES, (VEC){0});
+    }
+}
+
+/* Patches of c elements side by side: dst[i * c + e] = src[i * step + e * src_channel]. */
+FC_INLINE void FC(interleave)(T *dst, const T *src, const int c, int64_t n, int64_t src_channel) {
+    for (int64_t i = 0; i < n; i++)
+        FC_UNROLL for (int e = 0; e < c; e++)
+            dst[i * c + e] = src[i + e * src_channel];
+}
+
+static void FC(copy_pixels)(void *dst, const void *src, int64_t n, int64_t c, int64_t src_pixel, int64_t src_channel) {
+    T *d = dst;
+    const T *s = src;
+    if (src_channel == 1 && src_pixel == c) {
+        FC(copy_run)(d, s, n * c);
+    } else if (src_channel == 1) {
+        for (int64_t i = 0; i < n; i++)
+            FC(copy_run)(d + i * c, s + i * src_pixel, c);
+    } else if (src_pixel == 1 && c == 2) {
+        FC(interleave)(d, s, 2, n, src_channel);
+    } else if (src_pixel == 1 && c == 3) {
+        FC(interleave)(d, s, 3, n, src_channel);
+    } else if (src_pixel == 1 && c == 4) {
+        FC(interleave)(d, s, 4, n, src_channel);
+    } else if (src_pixel == 1) {
+        FC(transpose_block)(d, c, s, src_channel, n, c);
+    } else {
+        for (int64_t i = 0; i < n; i++)
+            for (int64_t e = 0; e < c; e++)
+                d[i * c + e] = s[i * src_pixel + e * src_channel];
     }
 }
 

@@ -59,6 +59,11 @@ typedef struct {
     int64_t k;              /* where the stretch starts in the packed contraction axis */
 } fc_run;
 
+/* n elements of k: they start at a in A, and at row b of B. */
+typedef struct {
+    int64_t a, b, n;
+} fc_span;
+
 enum { FC_NO_ACTIVATION, FC_RELU, FC_RELU6 };
 
 typedef struct {
@@ -70,6 +75,9 @@ typedef struct {
      * panel b_panel further on. */
     void (*panel)(int rows, int by_rows, const void *a, int64_t a_stride, const void *b, int64_t b_stride,
                   int64_t b_panel, void *c, int64_t c_stride, int64_t k, int64_t columns, int accumulate);
+    /* The same over spans of k, for at most tile_columns columns. By rows: a[r * a_stride + k]. */
+    void (*tile)(int rows, int by_rows, const void *a, int64_t a_stride, const void *b, int64_t b_stride,
+                 const fc_span *spans, int64_t n_spans, void *c, int64_t c_stride, int64_t columns, int accumulate);
     /* Patches of pixels [pixel, pixel + rows) along runs, as rows: dst[r * dst_stride + k]. May
      * write up to one vector beyond a row's end, and read as much beyond a run. */
     void (*pack_rows)(void *dst, int64_t dst_stride, const fc_image *image, int64_t pixel, int64_t rows,
@@ -80,6 +88,9 @@ typedef struct {
     /* Rows of B in panels of tile_columns, dst_panel apart, with zeros beyond the last column. */
     void (*pack_b)(void *dst, int64_t dst_panel, const void *b, int64_t k, int64_t k_stride, int64_t columns,
                    int64_t column_stride);
+    /* n pixels of c channels side by side: dst[i * c + e] = src[i * src_pixel + e * src_channel]. May
+     * write up to one vector beyond the end. */
+    void (*copy_pixels)(void *dst, const void *src, int64_t n, int64_t c, int64_t src_pixel, int64_t src_channel);
     /* dst[i * dst_row + j * dst_column] = src[...] over rows x columns. */
     void (*copy_block)(void *dst, int64_t dst_row, int64_t dst_column, const void *src, int64_t src_row,
                        int64_t src_column, int64_t rows, int64_t columns);

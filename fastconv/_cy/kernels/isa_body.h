@@ -37,9 +37,9 @@
     .tile_columns = 2 * FC_VECTOR_BYTES / sizeof(element_##suffix), \
     .lanes = FC_VECTOR_BYTES / sizeof(element_##suffix), \
     .segment = FC_SEGMENT, .row_stride = FC_ROW_STRIDE, \
-    .panel = panel_##suffix, .pack_rows = pack_rows_##suffix, .pack_columns = pack_columns_##suffix, \
+    .tile = tile_##suffix, .panel = panel_##suffix, .pack_rows = pack_rows_##suffix, .pack_columns = pack_columns_##suffix, \
     .pack_b = pack_b_##suffix, .copy_block = copy_block_##suffix, .transpose = transpose_block_##suffix, \
-    .store = store_##suffix, \
+    .copy_pixels = copy_pixels_##suffix, .store = store_##suffix, \
     .axpy = axpy_##suffix, .accumulate = accumulate_##suffix}
 
 const fc_kernels FC_CAT(fc_kernels, FC_ISA) = {
