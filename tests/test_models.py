@@ -21,78 +21,26 @@ def test_parameter_counts():
     assert count(MobileNetV2(10, 32, device="reference")) == 2_236_682
 
 
-def twin(torch, module):
-    """The torch module of the same structure, built from a fastconv module."""
-    nn, tn = fc.nn, torch.nn
-
-    class Lambda(tn.Module):
-        def __init__(self, function, **parts):
-            super().__init__()
-            self.function = function
-            for name, part in parts.items():
-                setattr(self, name, part)
-
-        def forward(self, x):
-            return self.function(self, x)
-
-    def same(m):
-        return twin(torch, m)
-
-    if isinstance(module, nn.Conv2d):
-        return tn.Conv2d(module.in_channels, module.out_channels, module.kernel_size, module.stride, module.padding,
-                         module.dilation, module.groups, module.bias is not None)
-    if isinstance(module, nn.BatchNorm2d):
-        return tn.BatchNorm2d(module.num_features, module.eps, module.momentum)
-    if isinstance(module, nn.Linear):
-        return tn.Linear(module.in_features, module.out_features)
-    if isinstance(module, nn.MaxPool2d):
-        return tn.MaxPool2d(module.kernel_size, module.stride, module.padding)
-    if isinstance(module, nn.AdaptiveAvgPool2d):
-        return tn.AdaptiveAvgPool2d(module.output_size)
-    if isinstance(module, nn.Dropout):
-        return tn.Dropout(module.p)
-    if isinstance(module, nn.Sequential):
-        return tn.Sequential(*map(same, module))
-    if isinstance(module, nn.Residual):
-        return Lambda(lambda self, x: self.fn(x) + x, fn=same(module.fn))
-    kind = type(module).__name__
-    plain = {"ReLU": tn.ReLU, "ReLU6": tn.ReLU6, "Flatten": tn.Flatten, "Identity": tn.Identity}
-    if kind in plain:
-        return plain[kind]()
-    parts = {name: same(m) for name, m in module.named_children()}
-    forwards = {
-        "ConvBN": lambda self, x: self.relu(self.norm(self.conv(x))),
-        "ResNet9": lambda self, x: self.layers(x),
-        "SimpleCNN": lambda self, x: self.layers(x),
-        "BasicBlock": lambda self, x: self.relu(self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
-                                                + (self.downsample(x) if hasattr(self, "downsample") else x)),
-        "InvertedResidual": lambda self, x, shortcut=getattr(module, "shortcut", None):
-            x + self.conv(x) if shortcut else self.conv(x),
-        "ResNet18": lambda self, x: self.fc(self.flatten(self.avgpool(self.layer4(self.layer3(self.layer2(self.layer1(
-            self.maxpool(self.relu(self.bn1(self.conv1(x))))))))))),
-        "MobileNetV2": lambda self, x: self.classifier(self.flatten(self.pool(self.features(x)))),
-    }
-    return Lambda(forwards[kind], **parts)
-
-
+# name: (model, the model of bench/torch_models.py, shape of its input)
 MODELS = {
-    "resnet9": (lambda d: ResNet9(d), (4, 3, 32, 32)),
-    "resnet9-full": (lambda d: ResNet9(d, width="full"), (2, 3, 32, 32)),
-    "simple-cnn": (lambda d: SimpleCNN(device=d), (4, 1, 28, 28)),
-    "resnet18-32": (lambda d: ResNet18(10, 32, device=d), (2, 3, 32, 32)),
-    "resnet18-224": (lambda d: ResNet18(10, device=d), (1, 3, 224, 224)),
-    "mobilenetv2-32": (lambda d: MobileNetV2(10, 32, dropout=0.0, device=d), (2, 3, 32, 32)),
-    "mobilenetv2-224": (lambda d: MobileNetV2(10, dropout=0.0, device=d), (1, 3, 224, 224)),
+    "resnet9": (lambda d: ResNet9(d), lambda t: t.ResNet9(), (4, 3, 32, 32)),
+    "resnet9-full": (lambda d: ResNet9(d, width="full"), lambda t: t.ResNet9("full"), (2, 3, 32, 32)),
+    "simple-cnn": (lambda d: SimpleCNN(device=d), lambda t: t.SimpleCNN(), (4, 1, 28, 28)),
+    "resnet18-32": (lambda d: ResNet18(10, 32, device=d), lambda t: t.ResNet18(10, 32), (2, 3, 32, 32)),
+    "resnet18-224": (lambda d: ResNet18(10, device=d), lambda t: t.ResNet18(10), (1, 3, 224, 224)),
+    "mobilenetv2-32": (lambda d: MobileNetV2(10, 32, 0.0, device=d), lambda t: t.MobileNetV2(10, 32, 0.0), (2, 3, 32, 32)),
+    "mobilenetv2-224": (lambda d: MobileNetV2(10, 224, 0.0, device=d), lambda t: t.MobileNetV2(10, 224, 0.0), (1, 3, 224, 224)),
 }
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_same_outputs_as_torch(name, fast_device, rng):
     torch = pytest.importorskip("torch")
-    make, shape = MODELS[name]
+    from bench import torch_models
+    make, make_other, shape = MODELS[name]
     fc.manual_seed(0)
     model = make(fast_device)
-    other = twin(torch, model)
+    other = make_other(torch_models)
     expected_names = {k for k in other.state_dict()}
     assert set(model.state_dict()) == expected_names
     other.load_state_dict({k: torch.tensor(v.numpy()) for k, v in model.state_dict().items()})
@@ -102,16 +50,20 @@ def test_same_outputs_as_torch(name, fast_device, rng):
         other(torch.tensor(x))
     with fc.no_grad(), torch.no_grad():
         y, z = model.eval()(fc.Tensor(x, device=fast_device)).numpy(), other.eval()(torch.tensor(x)).numpy()
+        folded = torch_models.fold(other)(torch.tensor(x)).numpy()
     assert np.linalg.norm(y - z) < 1e-4 * np.linalg.norm(z)
+    assert np.linalg.norm(folded - z) < 1e-4 * np.linalg.norm(z)
+    assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in other.modules())
 
 
 @pytest.mark.skipif(not os.environ.get("FASTCONV_DATA"), reason="FASTCONV_DATA names no folder with the real files")
 def test_filter_gradients_on_real_digits(fast_device):
     torch = pytest.importorskip("torch")
+    from bench import torch_models
     images, labels = fc.data.MNISTDataset(os.environ["FASTCONV_DATA"]).batch(np.arange(64))
     fc.manual_seed(0)
     model = SimpleCNN(device=fast_device)
-    other = twin(torch, model)
+    other = torch_models.SimpleCNN()
     other.load_state_dict({k: torch.tensor(v.numpy()) for k, v in model.state_dict().items()})
     fc.ops.cross_entropy(model(fc.Tensor(images, device=fast_device)), labels).backward()
     torch.nn.functional.cross_entropy(other(torch.tensor(images)), torch.tensor(labels)).backward()

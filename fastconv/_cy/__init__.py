@@ -10,6 +10,7 @@
     indexing      take, put, csr_matmul, add_rows
     recurrent     lstm_step, gru_step and their gradients
     optim         sgd_step, adam_step
+    machine       how fast the machine computes and copies at best (for bench/)
     kernels/      what the loops run: straight-line C, compiled once per instruction set
 """
 import contextlib
@@ -37,15 +38,15 @@ with _short_spin():
     from . import runtime  # type: ignore[attr-defined]
 
 from .buffer import allocate, empty_cache, memory_stats
-from .elementwise import map
 from .conv import conv
+from .elementwise import map
+from .gemm import conv_weight_grad
 from .indexing import add_rows, csr_matmul, put, take
 from .matmul import matmul
 from .optim import adam_step, sgd_step
 from .pool import max_pool, max_pool_grad, max_pool_pick, window_sum
 from .recurrent import gru_step, gru_step_grad, lstm_step, lstm_step_grad
 from .reduce import arg_reduce, moments, product_sums, reduce
-from .gemm import conv_weight_grad
 
 config, get_num_threads, set_num_threads = runtime.config, runtime.get_num_threads, runtime.set_num_threads
 

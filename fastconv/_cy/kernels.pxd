@@ -102,3 +102,6 @@ cdef extern from "kernels/isa.h" nogil:
         fc_recurrent recurrent[4][2]
         fc_sgd_step sgd[2]
         fc_adam_step adam[2]
+        float (*fma_chains)(int64_t steps) noexcept nogil
+        float (*read_memory)(const float *x, int64_t n) noexcept nogil
+        int fma_flops

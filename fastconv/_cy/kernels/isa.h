@@ -151,6 +151,9 @@ typedef struct {
     fc_recurrent recurrent[FC_RECURRENTS][2];
     fc_sgd_step sgd[2];
     fc_adam_step adam[2];
+    float (*fma_chains)(int64_t steps);
+    float (*read_memory)(const float *x, int64_t n);
+    int fma_flops;
 } fc_kernels;
 
 extern const fc_kernels fc_kernels_baseline, fc_kernels_avx2, fc_kernels_avx512;

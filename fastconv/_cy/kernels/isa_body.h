@@ -20,6 +20,7 @@
 #include "reduce.h"
 #include "optim.h"
 #include "windows.h"
+#include "machine.h"
 
 #define T float
 #define SUFFIX f32
@@ -61,4 +62,5 @@ const fc_kernels FC_CAT(fc_kernels, FC_ISA) = {
                   {gru_grad_f32, gru_grad_f64}},
     .sgd = {sgd_f32, sgd_f64},
     .adam = {adam_f32, adam_f64},
+    .fma_chains = fma_chains, .read_memory = read_memory, .fma_flops = FC_FMA_FLOPS,
 };
