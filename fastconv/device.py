@@ -60,11 +60,12 @@ def opencl(selector=None):
     """An OpenCL device.
 
     selector   None: what PYOPENCL_CTX asks for, else the best device found (GPU before
-               accelerator before CPU); an int: index into `fastconv.devices()`'s OpenCL entries;
-               a str: part of the platform's or the device's name, any case ("NVIDIA", "pocl").
+               accelerator before CPU, real before emulated); an int: the index that
+               `python -m fastconv devices` shows; a str: an index, part of the platform's or the
+               device's name in any case ("NVIDIA", "pocl"), or "<platform>:<device>" as in PYOPENCL_CTX.
 
     Raises RuntimeError that says what to install when pyopencl or an OpenCL platform is missing,
-    and ValueError listing the devices there are when none matches.
+    and ValueError listing the devices there are when none matches or the named one cannot be used.
     """
     from . import cl
     return _opencl(cl.find(selector))

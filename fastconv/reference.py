@@ -82,7 +82,7 @@ def _number(dtype, value):
     return np.asarray(value).astype(dtype)
 
 
-SCALAR_OPS = {
+SCALAR_OPS: dict = {
     "negative": np.negative,
     "abs": np.abs,
     "reciprocal": lambda x: 1 / x,

@@ -30,28 +30,8 @@ def both(device, values, dtype=np.float32):
 # --- choosing
 
 def test_the_same_objects_every_time():
-    assert cl.available() is cl.available()
+    assert all(a is b for a, b in zip(cl.available(), cl.available()))
     assert cl.find(0) is cl.available()[0]
-
-
-def test_find_by_name_and_errors(monkeypatch):
-    first = cl.available()[0]
-    assert cl.find(first.platform_name.upper()[:8]).platform_name == first.platform_name
-    with pytest.raises(ValueError, match="there are: opencl:0"):
-        cl.find("no such device")
-    with pytest.raises(ValueError):
-        cl.find(99)
-    monkeypatch.setenv("PYOPENCL_CTX", "0:0")
-    assert cl.find() is first
-    monkeypatch.setenv("PYOPENCL_CTX", "no such platform")
-    with pytest.raises(ValueError, match="PYOPENCL_CTX"):
-        cl.find()
-
-
-def test_what_to_install_without_devices(monkeypatch):
-    monkeypatch.setattr(cl, "available", lambda: [])
-    with pytest.raises(RuntimeError, match="pip install pyopencl"):
-        cl.find()
 
 
 # --- memory

@@ -85,6 +85,7 @@ cdef void csr_row(const Loop *lo, const Loop *lptr, const Loop *lidx, const Loop
     cdef const int64_t *idx = <const int64_t *>lidx.data[0]
     cdef double acc[COLUMNS]
     cdef double value
+    cdef const char *entry
     cdef int itemsize = lx.itemsize[0]
     cdef int64_t j = 0, n, e, x_step = lx.strides[0][1], out_step = lo.strides[0][1]
     if lo.shape[1] == 1:
@@ -93,7 +94,8 @@ cdef void csr_row(const Loop *lo, const Loop *lptr, const Loop *lidx, const Loop
         n = min(<int64_t>COLUMNS, lo.shape[1] - j)
         memset(acc, 0, n * itemsize)
         for e in range(ptr[i], ptr[i + 1]):
-            value = (<const float *>lval.data[0])[e] if itemsize == 4 else (<const double *>lval.data[0])[e]
+            entry = <const char *>lval.data[0] + e * lval.strides[0][0]
+            value = (<const float *>entry)[0] if itemsize == 4 else (<const double *>entry)[0]
             kernel.axpy(acc, value, lx.data[0] + idx[e] * lx.strides[0][0] + j * x_step, n, x_step // itemsize)
         copy_strided(lo.data[0] + i * lo.strides[0][0] + j * out_step, out_step, <char *>acc, itemsize, n, itemsize)
         j += n

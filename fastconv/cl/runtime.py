@@ -48,14 +48,15 @@ class Buffer:
 class Kernel:
     """A compiled kernel with its group size; `launch` it through the Runtime."""
 
-    __slots__ = ("kernel", "set_memory", "set_bytes", "local")
+    __slots__ = ("kernel", "set_memory", "set_bytes", "local", "about")
 
-    def __init__(self, kernel, local):
+    def __init__(self, kernel, local, about):
         self.kernel = kernel
         self.set_memory = kernel.set_arg
         # set_arg tries what kinds of object it was given by catching exceptions: 11 us for a struct.
         self.set_bytes = getattr(kernel, "_set_arg_buf", kernel.set_arg)
         self.local = local
+        self.about = about
 
 
 class Runtime:
@@ -82,9 +83,9 @@ class Runtime:
         platform = device.platform
         self._identity = ", ".join(part.strip() for part in (
             device.name, device.vendor, device.version, device.driver_version, platform.name, platform.version))
-        self._options = ["-cl-std=CL1.2", "-w"]
+        self.options = ["-cl-std=CL1.2", "-w"]
         if device.single_fp_config & cl.device_fp_config.CORRECTLY_ROUNDED_DIVIDE_SQRT:
-            self._options.append("-cl-fp32-correctly-rounded-divide-sqrt")
+            self.options.append("-cl-fp32-correctly-rounded-divide-sqrt")
 
     # --- memory
 
@@ -187,11 +188,12 @@ class Runtime:
             program = self._programs.get(source)
             if program is None:
                 program = self._programs[source] = self._program(source)
-            return Kernel(cl.Kernel(program, name), local)
+            about = " ".join(f"{key}={value}" for key, value in defines.items())
+            return Kernel(cl.Kernel(program, name), local, f"{name} of {file}, groups of {local}, {about}")
         except cl.Error as error:
             given = source.partition("\n\n")[0]
             raise BuildError(f"kernel {name!r} of {file} does not build on {self._identity}\n"
-                             f"options: {' '.join(self._options)}\n{given}\n{error}") from None
+                             f"options: {' '.join(self.options)}\n{given}\n{error}") from None
 
     def _source(self, file, local, defines):
         """The text of one program: what was asked for, what the device has, an empty line, the file."""
@@ -205,16 +207,16 @@ class Runtime:
 
     def _program(self, source):
         """A built program, from the binary of an earlier run where there is one."""
-        key = "\n".join((self._identity, *self._options, os.environ.get("PYOPENCL_BUILD_OPTIONS", ""), source))
+        key = "\n".join((self._identity, *self.options, os.environ.get("PYOPENCL_BUILD_OPTIONS", ""), source))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", cl.CompilerWarning)
             binary = self._cache.load(key)
             if binary is not None:
                 # A driver may refuse what it wrote itself, before an update that left its version as it was.
                 with contextlib.suppress(cl.Error):
-                    return cl.Program(self.context, [self.device], [binary]).build(self._options)
+                    return cl.Program(self.context, [self.device], [binary]).build(self.options)
             # pyopencl has a cache too, behind one lock and without the driver's binary on PoCL and NVIDIA: one is enough.
-            program = cl.Program(self.context, source).build(self._options, cache_dir=False)
+            program = cl.Program(self.context, source).build(self.options, cache_dir=False)
         self._cache.keep(key, program)
         return program
 
