@@ -13,7 +13,7 @@ What a kernel may rely on (Array and ops have seen to it):
   An output may be *exactly* one of the inputs (same view) in `map`; otherwise nothing overlaps.
 * All Array operands of one call have one dtype unless the docstring says otherwise. dtypes are
   float32, float64, int32, int64, uint8, bool (stored as uint8 0 or 1). matmul, convolution,
-  moments and the optimiser steps take float32 and float64 only.
+  moments, normalisation and the optimiser steps take float32 and float64 only.
 
 A kernel computes into its outputs, returns None, writes nothing else, and gives the same bits on
 every run: no atomics on floats, no order that depends on scheduling.
@@ -27,9 +27,10 @@ name = "reference"
 kind = "reference"
 
 STORAGE = ("allocate", "upload", "download", "synchronize", "memory_stats", "empty_cache")
-KERNELS = ("map", "reduce", "arg_reduce", "matmul", "conv", "conv_weight_grad", "moments",
-           "product_sums", "max_pool", "max_pool_grad", "max_pool_pick", "window_sum", "take", "put", "csr_matmul", "add_rows",
-           "lstm_step", "lstm_step_grad", "gru_step", "gru_step_grad", "sgd_step", "adam_step")
+KERNELS = ("map", "reduce", "arg_reduce", "matmul", "conv", "conv_weight_grad", "moments", "product_sums",
+           "batch_norm", "batch_norm_grad", "max_pool", "max_pool_grad", "max_pool_pick", "window_sum", "take", "put",
+           "csr_matmul", "add_rows", "lstm_step", "lstm_step_grad", "gru_step", "gru_step_grad", "sgd_step",
+           "adam_step")
 
 
 def view(x):
@@ -125,6 +126,11 @@ SCALAR_OPS: dict = {
 }
 
 
+# What `conv` and `batch_norm` can apply to their results, and where a gradient passes, by the result.
+ACTIVATIONS = {"relu": SCALAR_OPS["relu"], "relu6": lambda x: SCALAR_OPS["clip"](x, x.dtype.type(0), x.dtype.type(6))}
+PASSES = {"relu": lambda y: y > 0, "relu6": lambda y: (y > 0) & (y < 6)}
+
+
 def map(name, out, *inputs):
     """out[i] = f(inputs[i]...) for the scalar function `name`.
 
@@ -199,15 +205,85 @@ def product_sums(sum_g, sum_gx, g, x, mean, axes):
     view(sum_gx)[...] = (view(g) * centred).sum(axis=axes, keepdims=True, dtype=np.float64)
 
 
+# --- normalisation ---------------------------------------------------------------------------
+
+def norm_order(x_shape, x_strides):
+    """(chunk, lanes): in which order sums over the positions of a channel are taken, for x (n, channels, ...).
+
+    Positions are numbered row-major as (n, ...). Each chunk of consecutive ones is summed in `lanes`
+    lanes, position p of a chunk in lane p % lanes, each in order; then lane i takes lane i + span for
+    span = lanes/2 ... 1, and the chunks are added one after another. Everything in float64, a product
+    and its sum in one FMA. Two lanes where channels lie side by side, for vectors hold channels there.
+    """
+    return 512, 2 if x_strides[1] == 1 and x_shape[1] > 1 else 16
+
+
+def _column(v, x):
+    """A value per channel, broadcast over x (n, channels, ...)."""
+    return view(v).reshape(-1, *(1,) * (len(x.shape) - 2))
+
+
+def _normalized(x, mean, rstd, weight, bias):
+    """((x - mean) * (rstd * weight) + bias, x - mean, rstd * weight), as views of x's shape."""
+    scale = _column(rstd, x) * (1 if weight is None else _column(weight, x))
+    centred = view(x) - _column(mean, x)
+    return centred * scale + (0 if bias is None else _column(bias, x)), centred, scale
+
+
+def batch_norm(y, mean, rstd, running_mean, running_var, x, weight, bias, momentum, eps, activation):
+    """Batch normalisation in training: statistics, running statistics and the normalised result in one call.
+
+        mean, var = those of x over all axes but 1, var biased          rstd = 1 / sqrt(var + eps)
+        y = act((x - mean) * (rstd * weight) + bias)
+        running_mean += (mean - running_mean) * momentum
+        running_var += (var * n / max(n - 1, 1) - running_var) * momentum     n positions per channel
+
+    x and y (n, channels, ...); all others (channels,). mean and rstd are outputs. The running
+    statistics are updated in place, or both None; weight and bias may be None. activation is None,
+    "relu" or "relu6", min(max(t, 0), 6).
+
+    float32 statistics are sums of x - x[0, channel, 0, ...] and of its square in the order of
+    `norm_order`, rounded at the end: no large mean hurts, and devices with FMA and float64 agree in all bits.
+    """
+    axes = tuple(d for d in range(len(x.shape)) if d != 1)
+    wide = view(x).astype(np.float64)
+    average, var = wide.mean(axis=axes), wide.var(axis=axes)
+    view(mean)[...] = average
+    view(rstd)[...] = 1 / np.sqrt(var + eps)
+    t = _normalized(x, mean, rstd, weight, bias)[0]
+    view(y)[...] = t if activation is None else ACTIVATIONS[activation](t)
+    if running_mean is not None:
+        count = view(x).size // len(var)
+        for running, batch in ((view(running_mean), average), (view(running_var), var * (count / max(count - 1, 1)))):
+            running += (batch.astype(running.dtype) - running) * running.dtype.type(momentum)
+
+
+def batch_norm_grad(dx, d_weight, d_bias, g, x, mean, rstd, weight, bias, activation):
+    """The gradient of batch_norm for the gradient g of its y; mean and rstd as it left them.
+
+        g' = g where act is not flat at t = (x - mean) * (rstd * weight) + bias, else 0
+        d_bias = sum of g'          d_weight = rstd * sum of g' * (x - mean)          over all axes but 1
+        dx = rstd * weight * (g' - d_bias / n - (x - mean) * rstd * d_weight / n)
+
+    g, x and dx (n, channels, ...), all others (channels,). Sums in the order of `norm_order` of x.
+    """
+    axes = tuple(d for d in range(len(x.shape)) if d != 1)
+    t, centred, scale = _normalized(x, mean, rstd, weight, bias)
+    passing = view(g) if activation is None else np.where(PASSES[activation](t), view(g), 0)
+    count = t.size // len(view(mean))
+    sum_g = passing.sum(axis=axes, dtype=np.float64)
+    sum_gx = (passing * centred).sum(axis=axes, dtype=np.float64)
+    view(d_bias)[...] = sum_g
+    view(d_weight)[...] = sum_gx * view(rstd)
+    slope = (sum_gx * view(rstd) ** 2 / count).astype(t.dtype).reshape(scale.shape)
+    view(dx)[...] = scale * (passing - (sum_g / count).astype(t.dtype).reshape(scale.shape) - centred * slope)
+
+
 # --- products --------------------------------------------------------------------------------
 
 def matmul(out, a, b):
     """out (..., m, n) = a (..., m, k) @ b (..., k, n); the leading axes are equal (broadcast by stride 0)."""
     view(out)[...] = view(a) @ view(b)
-
-
-# What `conv` can apply to its result, and what it equals.
-ACTIVATIONS = {"relu": SCALAR_OPS["relu"], "relu6": lambda x: SCALAR_OPS["clip"](x, x.dtype.type(0), x.dtype.type(6))}
 
 
 def _taps(x, kernel, out_size, stride, padding, dilation):

@@ -2,16 +2,9 @@
 from fastconv import nn, ops
 
 
-class ReLU6(nn.Module):
-    """min(max(x, 0), 6)."""
-
-    def forward(self, x):
-        return ops.clip(x, 0.0, 6.0)
-
-
 def conv_bn_relu(in_channels, channels, kernel_size, stride, groups, place):
     return nn.Sequential(nn.Conv2d(in_channels, channels, kernel_size, stride, (kernel_size - 1) // 2, groups=groups,
-                                   bias=False, **place), nn.BatchNorm2d(channels, **place), ReLU6())
+                                   bias=False, **place), nn.BatchNorm2d(channels, activation="relu6", **place))
 
 
 class InvertedResidual(nn.Module):

@@ -8,8 +8,7 @@ class BasicBlock(nn.Module):
     def __init__(self, in_channels, channels, stride, device=None, dtype="float32"):
         place = {"device": device, "dtype": dtype}
         self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, 1, bias=False, **place)
-        self.bn1 = nn.BatchNorm2d(channels, **place)
-        self.relu = nn.ReLU()
+        self.bn1 = nn.BatchNorm2d(channels, activation="relu", **place)
         self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False, **place)
         self.bn2 = nn.BatchNorm2d(channels, **place)
         self.downsample = None
@@ -19,8 +18,8 @@ class BasicBlock(nn.Module):
 
     def forward(self, x):
         shortcut = x if self.downsample is None else self.downsample(x)
-        x = self.relu(self.bn1(self.conv1(x)))
-        return self.relu(ops.add(self.bn2(self.conv2(x)), shortcut))
+        x = self.bn1(self.conv1(x))
+        return ops.relu(ops.add(self.bn2(self.conv2(x)), shortcut))
 
 
 class ResNet18(nn.Module):
@@ -36,8 +35,7 @@ class ResNet18(nn.Module):
         place = {"device": device, "dtype": dtype}
         small = image_size == 32
         self.conv1 = nn.Conv2d(3, 64, *((3, 1, 1) if small else (7, 2, 3)), bias=False, **place)
-        self.bn1 = nn.BatchNorm2d(64, **place)
-        self.relu = nn.ReLU()
+        self.bn1 = nn.BatchNorm2d(64, activation="relu", **place)
         self.maxpool = nn.Identity() if small else nn.MaxPool2d(3, 2, 1)
         channels = 64
         for i, width in enumerate((64, 128, 256, 512), start=1):
@@ -50,6 +48,6 @@ class ResNet18(nn.Module):
         self.fc = nn.Linear(512, classes, **place)
 
     def forward(self, x):
-        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        x = self.maxpool(self.bn1(self.conv1(x)))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         return self.fc(self.flatten(self.avgpool(x)))

@@ -19,11 +19,10 @@ class ConvBN(nn.Module):
         self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride=stride,
                               padding=(kernel_size - 1) // 2, device=device, dtype=dtype)
         self.conv.weight.data[...] = self.conv.weight.data / math.sqrt(6)
-        self.norm = nn.BatchNorm2d(out_channels, device=device, dtype=dtype)
-        self.relu = nn.ReLU()
+        self.norm = nn.BatchNorm2d(out_channels, device=device, dtype=dtype, activation="relu")
 
     def forward(self, x):
-        return self.relu(self.norm(self.conv(x)))
+        return self.norm(self.conv(x))
 
 
 def _residual_pair(channels, place):

@@ -197,6 +197,10 @@ def _convolutions():
 def _normalisation_and_losses():
     yield Case("batch_norm", lambda x, w, b: ops.batch_norm(x, None, None, w, b, True),
                (normal(4, 3, 2, 5), positive(3), normal(3)), length=40)
+    yield Case("batch_norm-relu", lambda x, w, b: ops.batch_norm(x, None, None, w, b, True, activation="relu"),
+               (normal(4, 3, 2, 5), positive(3), normal(3)), length=40)
+    yield Case("batch_norm-relu6", lambda x, w, b: ops.batch_norm(x, None, None, w, b, True, activation="relu6"),
+               (normal(7, 3), positive(3), positive(3)), length=7)
     yield Case("batch_norm-plain", lambda x: ops.batch_norm(x, training=True), (normal(6, 3),), length=6)
     yield Case("batch_norm-eval", lambda x, m, v, w, b: ops.batch_norm(x, m, v, w, b),
                (normal(4, 3, 5), Input("normal", (3,), False), Input("positive", (3,), False), normal(3), normal(3)),

@@ -83,6 +83,7 @@ LAYERS = [
     placed("BatchNorm1d", 4, inputs=(image1,), label=" of sequences"),
     placed("BatchNorm2d", 4, inputs=(image2,)),
     placed("BatchNorm2d", 4, inputs=(image2,), affine=False, label=" not affine"),
+    placed("BatchNorm2d", 4, inputs=(image2,), activation="relu", label=" and ReLU"),
     placed("BatchNorm3d", 4, inputs=(image3,)),
     placed("LayerNorm", (6, 5), inputs=(image2,)),
     placed("GroupNorm", 2, 4, inputs=(image2,)),

@@ -287,6 +287,7 @@ NORMALISATION = [
     ("rank", ValueError, r"\(4,\)", lambda d: ops.batch_norm(d.zeros(4), training=True)),
     ("weight", ValueError, r"weight.*\(4,\).*3", lambda d: ops.batch_norm(d.p, weight=d.zeros(4), training=True)),
     ("running", ValueError, r"running_var.*\(2,\)", lambda d: ops.batch_norm(d.p, d.zeros(3), d.zeros(2))),
+    ("activation", ValueError, r"'gelu'", lambda d: ops.batch_norm(d.p, training=True, activation="gelu")),
     ("no-statistics", ValueError, r"running_mean", lambda d: ops.batch_norm(d.p)),
     ("dtype", TypeError, r"float32.*float64",
      lambda d: ops.batch_norm(d.p, weight=d.zeros(3, dtype="float64"), training=True)),

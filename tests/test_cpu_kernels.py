@@ -161,6 +161,32 @@ def test_moments_and_product_sums(shape, axes):
         assert_same(out, exact=False)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_batch_norm(seed, dtype):
+    """Statistics, activation and gradient over several chunks and odd sizes, whatever the strides of each operand."""
+    v = Views(seed)
+    channels = v.size(1, 3, 8, 17, 40)
+    shape = (v.size(1, 5, 130), channels, v.size(1, 3, 7), v.size(2, 9))
+    activation = [None, "relu", "relu6"][seed % 3]
+
+    def vectors(*bounds):
+        values = [v.rng.uniform(low, high, 2 * channels).astype(dtype) for low, high in bounds]
+        return [[v.place(a, (channels,), (2,), 0, d) for d in (REFERENCE, CPU)] for a in values]
+    weight, bias, running_mean, running_var = vectors((0.5, 2), (-1, 1), (-1, 1), (0.5, 2))
+    if seed % 4 == 0:
+        weight = bias = running_mean = running_var = [None, None]
+    x, g = v(shape, dtype), v(shape, dtype)
+    y, dx = v(shape, dtype, "poison"), v(shape, dtype, "poison")
+    mean, rstd, d_weight, d_bias = (v((channels,), dtype, "poison") for _ in range(4))
+    for i, d in enumerate((REFERENCE, CPU)):
+        d.batch_norm(y[i], mean[i], rstd[i], running_mean[i], running_var[i], x[i], weight[i], bias[i], 0.3, 1e-3, activation)
+        d.batch_norm_grad(dx[i], d_weight[i], d_bias[i], g[i], x[i], mean[i], rstd[i], weight[i], bias[i], activation)
+    for out in (y, dx, mean, rstd, d_weight, d_bias, running_mean, running_var):
+        if out[0] is not None:
+            np.testing.assert_allclose(view(out[1]), view(out[0]), rtol=1e-5, atol=1e-5)
+
+
 def test_sum_of_many_ones_is_exact():
     one = fc.array(np.ones(1, np.float32), device=CPU)
     assert one.broadcast_to((10**8,)).sum().item() == 1e8

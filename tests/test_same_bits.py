@@ -208,15 +208,22 @@ def test_sums_of_what_is_not_finite(pair, rng, values, axis):
         np.testing.assert_allclose(fc.array(x, device=device).sum(axis=axis).numpy(), expected, rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("shape", [(128, 32, 4, 4), (128, 16, 8, 8), (50, 7)])
-def test_batch_norm(pair, rng, shape):
+@pytest.mark.parametrize("shape", [(128, 32, 4, 4), (128, 16, 8, 8), (50, 7), (5, 24, 17, 13), (700, 19), (3, 1, 30, 31)],
+                         ids=str)
+@pytest.mark.parametrize("view", ["plain", "channels last", "reversed"])
+@pytest.mark.parametrize("activation", [None, "relu", "relu6"])
+def test_batch_norm(pair, rng, shape, view, activation):
     x, w, b = normal(rng, *shape), normal(rng, shape[1]), normal(rng, shape[1])
+    g = cancelling(rng, shape, tuple(d for d in range(len(shape)) if d != 1))
 
     def compute(device):
-        layer = (nn.BatchNorm2d if len(shape) == 4 else nn.BatchNorm1d)(shape[1], device=device)
-        layer.load_state_dict({"weight": w, "bias": b}, strict=False)
-        found = with_gradients(device, layer, x)
-        return [*found, layer.weight.grad, layer.bias.grad, layer.running_mean, layer.running_var]
+        x_, w_, b_ = (fc.Tensor(v, requires_grad=True) for v in (
+            place(x, view, device) if len(shape) == 4 else fc.array(x, device=device), fc.array(w, device=device),
+            fc.array(b, device=device)))
+        running = [fc.array(v, device=device) for v in (w, b * b)]
+        y = ops.batch_norm(x_, *running, w_, b_, training=True, activation=activation)
+        y.backward(fc.array(g, device=device))
+        return [y, x_.grad, w_.grad, b_.grad, *running]
     check(pair, compute)
 
 

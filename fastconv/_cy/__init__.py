@@ -4,6 +4,7 @@
     strided       Arrays as C structs, merged dimensions, blocks in and out
     elementwise   map
     reduce        reduce, arg_reduce, moments, product_sums
+    norm          batch_norm, batch_norm_grad
     product       the loops around the register tile, for matmul, conv and
     weight_grad   conv_weight_grad; runs: how a convolution walks through its taps and channels
     pool          max_pool and its gradient, window_sum
@@ -43,6 +44,7 @@ from .elementwise import map
 from .gemm import conv_weight_grad
 from .indexing import add_rows, csr_matmul, put, take
 from .matmul import matmul
+from .norm import batch_norm, batch_norm_grad
 from .optim import adam_step, sgd_step
 from .pool import max_pool, max_pool_grad, max_pool_pick, window_sum
 from .recurrent import gru_step, gru_step_grad, lstm_step, lstm_step_grad

@@ -23,6 +23,49 @@ cdef extern from "kernels/isa.h" nogil:
     ctypedef void (*fc_arg_outer)(int64_t *index, const void *x, int64_t rows, int64_t row_stride, int64_t n,
                                   int64_t stride, int largest) noexcept nogil
 
+    ctypedef struct fc_norm_sums:
+        const void *x
+        const void *g
+        int64_t n, width, phase, x_row, x_step, g_row, g_step
+        int lanes, activation
+        const double *centre
+        const void *mean
+        const void *scale
+        const void *bias
+        double *sums
+    ctypedef struct fc_norm_end:
+        int64_t width, count, chunks, stride
+        double *partial
+        const double *centre
+        double momentum, eps
+        const void *weight
+        const void *bias
+        void *mean
+        void *rstd
+        void *scale
+        void *shift
+        void *running_mean
+        void *running_var
+        void *d_weight
+        void *d_bias
+        void *g_mean
+        void *slope
+    ctypedef struct fc_norm_apply:
+        void *y
+        const void *x
+        const void *g
+        int64_t n, width, y_row, y_step, x_row, x_step, g_row, g_step
+        int activation
+        const void *mean
+        const void *scale
+        const void *bias
+        const void *g_mean
+        const void *slope
+    ctypedef void (*fc_norm_sum)(const fc_norm_sums *sums) noexcept nogil
+    ctypedef void (*fc_norm_folding)(const fc_norm_sums *sums, double *out, int64_t stride) noexcept nogil
+    ctypedef void (*fc_norm_ending)(const fc_norm_end *end) noexcept nogil
+    ctypedef void (*fc_norm_pass)(const fc_norm_apply *apply) noexcept nogil
+
     ctypedef struct fc_image:
         const void *x
         int64_t size[5]
@@ -97,6 +140,13 @@ cdef extern from "kernels/isa.h" nogil:
         fc_centred_outer centred_outer[2]
         fc_product_inner product_inner[2]
         fc_product_outer product_outer[2]
+        fc_norm_sum norm_statistics[2]
+        fc_norm_sum norm_gradient[2]
+        fc_norm_folding norm_fold[2]
+        fc_norm_ending norm_end_statistics[2]
+        fc_norm_ending norm_end_gradient[2]
+        fc_norm_pass norm_apply[2]
+        fc_norm_pass norm_apply_grad[2]
         fc_gemm gemm[2]
         fc_pool pool[4][2]
         fc_recurrent recurrent[4][2]

@@ -10,6 +10,7 @@ import numpy as np
 
 from . import layout, products
 from .layout import merge, round_up, struct
+from .normalisation import Normalisation
 from .reductions import ArgReduction, Reduction
 from .types import BOOL, C_TYPES, kernel_index
 from .types import key_of as _key
@@ -171,6 +172,20 @@ class OpenCL:
         key = (term, axes, *map(_key, outs), None if mean is None else _key(mean), *map(_key, inputs))
         plan = self._plan(key, Reduction, self.runtime, term, outs, mean, inputs, axes)
         plan.run(self.runtime, outs, mean, inputs)
+
+    # --- normalisation
+
+    def batch_norm(self, y, mean, rstd, running_mean, running_var, x, weight, bias, momentum, eps, activation):
+        self._normalise((x, y), (mean, rstd, weight, bias, running_mean, running_var, None, None), activation, (momentum, eps))
+
+    def batch_norm_grad(self, dx, d_weight, d_bias, g, x, mean, rstd, weight, bias, activation):
+        self._normalise((x, dx, g), (mean, rstd, weight, bias, None, None, d_weight, d_bias), activation)
+
+    def _normalise(self, operands, vectors, activation, scalars=()):
+        self._check_dtype("batch_norm", operands[0].dtype)
+        key = ("batch_norm", activation, *map(_key, operands), *(None if v is None else _key(v) for v in vectors))
+        plan = self._plan(key, Normalisation, self.runtime, operands, vectors, activation)
+        plan.run(self.runtime, operands, vectors, scalars)
 
     # --- products
 

@@ -21,6 +21,18 @@ def merge(shape, *strides):
     return tuple(size for size, _ in joined), [tuple(steps[k] for _, steps in joined) for k in range(len(strides))]
 
 
+def merge_in_order(shape, *strides):
+    """Like merge, but dimensions keep their order, and there is at least one."""
+    dims = []
+    for size, *steps in zip(shape, *strides):
+        if dims and (size == 1 or all(outer == inner * size for outer, inner in zip(dims[-1][1], steps))):
+            dims[-1] = (dims[-1][0] * size, dims[-1][1] if size == 1 else steps)
+        elif size != 1:
+            dims.append((size, steps))
+    dims = dims or [(1, [0] * len(strides))]
+    return tuple(size for size, _ in dims), [tuple(steps[k] for _, steps in dims) for k in range(len(strides))]
+
+
 def reach(shape, strides, offset):
     """The largest index that a view touches."""
     return offset + sum((size - 1) * max(stride, 0) for size, stride in zip(shape, strides))

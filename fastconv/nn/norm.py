@@ -9,14 +9,16 @@ class _BatchNorm(Module):
 
     weight, bias (num_features,); running_mean, running_var, num_batches_tracked are buffers. In
     training the running statistics move by `momentum` towards the batch's (variance unbiased);
-    momentum=None keeps the plain average over all batches.
+    momentum=None keeps the plain average over all batches. activation="relu" or "relu6" stands for an
+    activation layer behind this one, and saves its passes over memory.
     """
 
     ranks: tuple
 
     def __init__(self, num_features, eps=1e-5, momentum=0.1, affine=True, track_running_stats=True, device=None,
-                 dtype="float32"):
+                 dtype="float32", activation=None):
         self.num_features, self.eps, self.momentum, self.affine = num_features, eps, momentum, affine
+        self.activation = activation
         self.weight = Parameter(init.ones(num_features, device=device, dtype=dtype)) if affine else None
         self.bias = Parameter(init.zeros(num_features, device=device, dtype=dtype)) if affine else None
         tracked = track_running_stats
@@ -32,9 +34,11 @@ class _BatchNorm(Module):
         momentum = self.momentum
         if momentum is None:
             momentum = 1 / (int(self.num_batches_tracked) + 1) if self.num_batches_tracked is not None else 0.0
-        y = ops.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, by_batch, momentum, self.eps)
+        y = ops.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, by_batch, momentum, self.eps,
+                           self.activation)
         if self.training and self.num_batches_tracked is not None:
-            self.num_batches_tracked[...] = self.num_batches_tracked + 1
+            counter = self.num_batches_tracked
+            counter.device.map("add", counter, counter, 1)
         return y
 
     def _move(self, device):
@@ -43,7 +47,8 @@ class _BatchNorm(Module):
         self.num_batches_tracked = counter
 
     def extra_repr(self):
-        return f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}"
+        text = f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}"
+        return text if self.activation is None else f"{text}, activation={self.activation!r}"
 
 
 class BatchNorm1d(_BatchNorm):

@@ -1,9 +1,9 @@
 """Normalisation: statistics over some axes, one fused pass forward, two backward."""
 import math
 
-from ..array import as_axes, empty, same_float_dtype
+from ..array import _same_order_strides, as_axes, empty, same_float_dtype
 from ..autograd import op
-from .elementwise import multiply
+from .elementwise import clip, multiply, relu
 from .reduce import mean as mean_over
 from .shape import reshape
 
@@ -71,7 +71,39 @@ def _(g, y, x, mean, rstd, weight, bias):
     return g
 
 
-def batch_norm(x, running_mean=None, running_var=None, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5):
+def _batch_norm_composite(x, weight, bias, running_mean, running_var, momentum, eps, activation):
+    axes, column = tuple(d for d in range(x.ndim) if d != 1), (1, x.shape[1]) + (1,) * (x.ndim - 2)
+    weight, bias = (p if p is None else reshape(p, column) for p in (weight, bias))
+    y = _composite(x, 1.0 if weight is None else weight, 0.0 if bias is None else bias, axes, eps)[0]
+    return _activate(y, activation), None, None
+
+
+@op(inputs=3, outputs=1, composite=_batch_norm_composite)
+def _batch_norm(x, weight, bias, running_mean, running_var, momentum, eps, activation):
+    """Returns (act((x - mean) * rstd * weight + bias), mean, rstd); moves the running statistics in place."""
+    y = empty(x.shape, x.dtype, x.device, _same_order_strides(x.shape, (x,)))
+    mean, rstd = (empty(x.shape[1:2], x.dtype, x.device) for _ in range(2))
+    x.device.batch_norm(y, mean, rstd, running_mean, running_var, x, weight, bias, float(momentum), float(eps), activation)
+    return y, mean, rstd
+
+
+@_batch_norm.gradient
+def _(g, y, x, weight, bias, running_mean, running_var, momentum, eps, activation):
+    (g, *_), (_, mean, rstd) = g, y
+    dx = empty(x.shape, x.dtype, x.device, _same_order_strides(x.shape, (x,)))
+    d_weight, d_bias = (empty(mean.shape, x.dtype, x.device) for _ in range(2))
+    x.device.batch_norm_grad(dx, d_weight, d_bias, g, x, mean, rstd, weight, bias, activation)
+    return dx, d_weight, d_bias
+
+
+def _activate(y, activation):
+    if activation is None:
+        return y
+    return relu(y) if activation == "relu" else clip(y, 0.0, 6.0)
+
+
+def batch_norm(x, running_mean=None, running_var=None, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5,
+               activation=None):
     """Batch normalisation over every axis but axis 1, the channels (Ioffe and Szegedy 2015).
 
     x              (n, c) or (n, c, ...), float
@@ -80,31 +112,36 @@ def batch_norm(x, running_mean=None, running_var=None, weight=None, bias=None, t
                    value per channel the variance is taken biased: 0)
     weight, bias   (c,) or None
     training       normalise by the batch's statistics instead of the running ones
+    activation     "relu" or "relu6", applied to the result in the same pass, or None; it has no
+                   gradient where it is flat, its corners included
 
     ValueError when shapes do not fit, the batch is empty in training, or statistics are missing.
+
+    >>> import fastconv as fc
+    >>> fc.ops.batch_norm(fc.array([[1.0], [3.0]]), training=True, eps=0.0, activation="relu").numpy()
+    array([[0.],
+           [1.]], dtype=float32)
     """
     if x.ndim < 2:
         raise ValueError(f"batch_norm of shape {x.shape}: needs (n, c) or (n, c, ...)")
+    if activation not in (None, "relu", "relu6"):
+        raise ValueError(f"batch_norm with activation {activation!r}: there are None, 'relu' and 'relu6'")
     channels = x.shape[1]
     _check_parameters("batch_norm", x, (channels,), running_mean=running_mean, running_var=running_var, weight=weight,
                       bias=bias)
+    if training:
+        if 0 in x.shape:
+            raise ValueError(f"batch_norm in training over an empty batch of shape {x.shape}")
+        tracked = running_mean is not None and running_var is not None
+        return _batch_norm(x, weight, bias, _data(running_mean) if tracked else None, _data(running_var) if tracked else None,
+                           momentum, eps, activation)[0]
+    if running_mean is None or running_var is None:
+        raise ValueError("batch_norm outside training needs running_mean and running_var")
     column = (1, channels) + (1,) * (x.ndim - 2)
-    weight = 1.0 if weight is None else reshape(weight, column)
-    bias = 0.0 if bias is None else reshape(bias, column)
-    if not training:
-        if running_mean is None or running_var is None:
-            raise ValueError("batch_norm outside training needs running_mean and running_var")
-        rstd = (_data(running_var) + eps).map("rsqrt")
-        return normalize(x, _data(running_mean).reshape(column), rstd.reshape(column), weight, bias)
-    if 0 in x.shape:
-        raise ValueError(f"batch_norm in training over an empty batch of shape {x.shape}")
-    axes = tuple(d for d in range(x.ndim) if d != 1)
-    y, mean, var, _ = _normalize_by_statistics(x, weight, bias, axes, eps)
-    if running_mean is not None and running_var is not None:
-        count = math.prod(x.shape) // channels
-        _follow(running_mean, mean, 1.0, momentum)
-        _follow(running_var, var, count / max(count - 1, 1), momentum)
-    return y
+    rstd = (_data(running_var) + eps).map("rsqrt")
+    y = normalize(x, _data(running_mean).reshape(column), rstd.reshape(column),
+                  1.0 if weight is None else reshape(weight, column), 0.0 if bias is None else reshape(bias, column))
+    return _activate(y, activation)
 
 
 def _check_parameters(what, x, shape, **parameters):
@@ -118,14 +155,6 @@ def _check_parameters(what, x, shape, **parameters):
         same_float_dtype(what, x, p)
         if p.device is not x.device:
             raise ValueError(f"{what} of x on {x.device.name}: {name} is on device {p.device.name}")
-
-
-def _follow(running, batch, factor, momentum):
-    """running moves by the fraction `momentum` towards factor * batch, in place."""
-    running, batch = _data(running), _data(batch).reshape(running.shape)
-    if factor != 1.0:
-        batch = batch * factor
-    running.device.map("lerp", running, running, batch, float(momentum))
 
 
 def _data(x):

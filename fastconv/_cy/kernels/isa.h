@@ -17,6 +17,7 @@ enum {
     FC_OPS
 };
 
+enum { FC_NO_ACTIVATION, FC_RELU, FC_RELU6 };
 enum { FC_SUM, FC_PROD, FC_MAX, FC_MIN, FC_REDUCTIONS };
 
 /* out[i] = f(x[0][i], x[1][i], ...) over contiguous blocks; out may be exactly one of the inputs. */
@@ -37,6 +38,35 @@ typedef void (*fc_product_inner)(double *sum_g, double *sum_gx, const void *g, c
 typedef void (*fc_product_outer)(double *sum_g, double *sum_gx, const void *g, const void *x, int64_t rows,
                                  int64_t g_row, int64_t x_row, int64_t n, int64_t g_stride, int64_t x_stride,
                                  const double *mean);
+/* Normalisation of a stretch of n positions of `width` channels (kernels/norm.h). */
+enum { FC_ROW_LANES = 2, FC_PLANE_LANES = 16 };
+typedef struct {
+    const void *x, *g;
+    int64_t n, width, phase;                    /* phase: number of the first position within its chunk */
+    int64_t x_row, x_step, g_row, g_step;       /* strides of positions and channels */
+    int lanes, activation;
+    const double *centre;                       /* a value per channel; so are the next */
+    const void *mean, *scale, *bias;
+    double *sums;       /* [lane][2][width] for FC_ROW_LANES, [width][2][lane] for FC_PLANE_LANES */
+} fc_norm_sums;
+typedef struct {
+    int64_t width, count, chunks, stride;       /* channels, positions, chunks, channels from one sum to the next */
+    double *partial;                            /* [chunk][2][stride], from the first of these channels */
+    const double *centre;
+    double momentum, eps;
+    const void *weight, *bias;                  /* NULL where there are none */
+    void *mean, *rstd, *scale, *shift, *running_mean, *running_var;
+    void *d_weight, *d_bias, *g_mean, *slope;
+} fc_norm_end;
+typedef struct {
+    void *y;
+    const void *x, *g;
+    int64_t n, width;
+    int64_t y_row, y_step, x_row, x_step, g_row, g_step;
+    int activation;
+    const void *mean, *scale, *bias, *g_mean, *slope;
+} fc_norm_apply;
+
 /* best[j], index[j] over rows x[r * row_stride + j * stride]; sign is +1 for argmax, -1 for argmin. */
 typedef void (*fc_arg_outer)(int64_t *index, const void *x, int64_t rows, int64_t row_stride, int64_t n,
                              int64_t stride, int largest);
@@ -63,8 +93,6 @@ typedef struct {
 typedef struct {
     int64_t a, b, n;
 } fc_span;
-
-enum { FC_NO_ACTIVATION, FC_RELU, FC_RELU6 };
 
 typedef struct {
     int tile_rows, tile_columns, lanes;
@@ -146,6 +174,13 @@ typedef struct {
     fc_centred_outer centred_outer[2];
     fc_product_inner product_inner[2];
     fc_product_outer product_outer[2];
+    void (*norm_statistics[2])(const fc_norm_sums *sums);
+    void (*norm_gradient[2])(const fc_norm_sums *sums);
+    void (*norm_fold[2])(const fc_norm_sums *sums, double *out, int64_t stride);
+    void (*norm_end_statistics[2])(const fc_norm_end *end);
+    void (*norm_end_gradient[2])(const fc_norm_end *end);
+    void (*norm_apply[2])(const fc_norm_apply *apply);
+    void (*norm_apply_grad[2])(const fc_norm_apply *apply);
     fc_gemm gemm[2];
     fc_pool pool[FC_POOLS][2];
     fc_recurrent recurrent[FC_RECURRENTS][2];

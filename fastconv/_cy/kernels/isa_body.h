@@ -23,14 +23,20 @@
 #include "machine.h"
 
 #define T float
+#define MASK int32_t
 #define SUFFIX f32
 #include "gemm.h"
+#include "norm.h"
 #undef T
+#undef MASK
 #undef SUFFIX
 #define T double
+#define MASK int64_t
 #define SUFFIX f64
 #include "gemm.h"
+#include "norm.h"
 #undef T
+#undef MASK
 #undef SUFFIX
 
 #define FC_GEMM_TABLE(suffix) { \
@@ -55,6 +61,13 @@ const fc_kernels FC_CAT(fc_kernels, FC_ISA) = {
     .centred_outer = {centred_outer_f32, centred_outer_f64},
     .product_inner = {product_inner_f32, product_inner_f64},
     .product_outer = {product_outer_f32, product_outer_f64},
+    .norm_statistics = {norm_statistics_f32, norm_statistics_f64},
+    .norm_gradient = {norm_gradient_f32, norm_gradient_f64},
+    .norm_fold = {norm_fold_f32, norm_fold_f64},
+    .norm_end_statistics = {norm_end_statistics_f32, norm_end_statistics_f64},
+    .norm_end_gradient = {norm_end_gradient_f32, norm_end_gradient_f64},
+    .norm_apply = {norm_apply_f32, norm_apply_f64},
+    .norm_apply_grad = {norm_apply_grad_f32, norm_apply_grad_f64},
     .gemm = {FC_GEMM_TABLE(f32), FC_GEMM_TABLE(f64)},
     .pool = {{pool_max_f32, pool_max_f64}, {pool_pick_f32, pool_pick_f64}, {pool_spread_f32, pool_spread_f64},
              {pool_sum_f32, pool_sum_f64}},
