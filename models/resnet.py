@@ -5,6 +5,8 @@ from fastconv import nn, ops
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions beside a shortcut, which is a 1x1 convolution where the shape changes."""
 
+    chains = (("conv1", "bn1"), ("conv2", "bn2"))
+
     def __init__(self, in_channels, channels, stride, device=None, dtype="float32"):
         place = {"device": device, "dtype": dtype}
         self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, 1, bias=False, **place)
@@ -28,6 +30,8 @@ class ResNet18(nn.Module):
     image_size 224: a 7x7 stem of stride 2 and pooling; 11,689,512 parameters for 1000 classes.
     image_size 32: a 3x3 stem of stride 1 instead; 11,173,962 parameters for 10 classes.
     """
+
+    chains = (("conv1", "bn1"),)
 
     def __init__(self, classes=1000, image_size=224, device=None, dtype="float32"):
         if image_size not in (32, 224):

@@ -74,6 +74,7 @@ LAYERS = [
     placed("Conv1d", 4, 6, 3, inputs=(image1,), stride=2, padding=1),
     placed("Conv2d", 4, 6, 3, inputs=(image2,), stride=(2, 1), padding=1, groups=2, length=256),
     placed("Conv2d", 4, 6, (3, 2), inputs=(image2,), dilation=2, padding="same", bias=False, label=" dilated", length=256),
+    placed("Conv2d", 4, 6, 3, inputs=(image2,), activation="relu6", label=" and ReLU6", length=256),
     placed("Conv3d", 4, 2, 2, inputs=(image3,), length=256),
     placed("ConvTranspose1d", 4, 2, 3, inputs=(image1,), stride=2),
     placed("ConvTranspose2d", 4, 2, 3, inputs=(image2,), stride=2, padding=1, output_padding=1, length=256),

@@ -92,6 +92,7 @@ CONVOLUTION = [
      lambda d: conv(d, w=fc.init.zeros(3, 3, 4, 5, device=ELSEWHERE))),
     ("numpy", TypeError, r"x .*ndarray", lambda d: conv(d, np.zeros((2, 6, 7, 4), "f"))),
     ("none", TypeError, r"w .*NoneType", lambda d: ops.conv2d(d.x, None)),
+    ("activation", ValueError, r"conv2d.*'tanh'", lambda d: ops.conv2d(d.x, d.zeros(3, 3, 4, 5), activation="tanh")),
     ("transposed-channels", ValueError, r"4 channels.* 5 ", lambda d: ops.conv_transpose2d(d.x, d.zeros(3, 3, 4, 5))),
     ("transposed-output-padding", ValueError, r"output_padding \(2, 2\).*\(2, 2\)",
      lambda d: ops.conv_transpose2d(d.x, d.zeros(3, 3, 5, 4), stride=2, output_padding=2)),

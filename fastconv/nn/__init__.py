@@ -1,6 +1,7 @@
 """Layers and models: named, shaped and ordered like torch.nn, so that weights carry over."""
 from .attention import MultiheadAttention, TransformerEncoder, TransformerEncoderLayer
 from .conv import Conv, Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
+from .fuse import fuse
 from .layers import GELU, Dropout, Flatten, Linear, ReLU, Sigmoid, SiLU, Softmax, Tanh
 from .loss import CrossEntropyLoss, MSELoss, SoftmaxLoss
 from .module import Identity, Module, Parameter, Residual, Sequential
@@ -18,4 +19,4 @@ from .pool import (
 )
 from .recurrent import GRU, LSTM, RNN, Embedding, GRUCell, LSTMCell, RNNCell
 
-__all__ = [name for name in dir() if name[0].isupper()]
+__all__ = ["fuse"] + [name for name in dir() if name[0].isupper()]

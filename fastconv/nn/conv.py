@@ -16,13 +16,13 @@ def _tuple(value, dims):
 
 class _ConvNd(Module):
     """weight (out, in / groups, *kernel) Kaiming-uniform with ReLU gain over fan-in, bias (out,) uniform
-    within 1/sqrt(fan-in)."""
+    within 1/sqrt(fan-in). activation="relu" or "relu6" stands for an activation layer behind this one."""
 
     dims: int
     transposed = False
 
     def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, dilation=1, groups=1, bias=True,
-                 device=None, dtype="float32", rng=None):
+                 device=None, dtype="float32", rng=None, activation=None):
         kernel = _tuple(kernel_size, self.dims)
         if len(kernel) != self.dims or min(in_channels, out_channels, *kernel) < 1:
             raise ValueError(f"{type(self).__name__}({in_channels}, {out_channels}, kernel_size={kernel_size}): sizes "
@@ -33,7 +33,7 @@ class _ConvNd(Module):
         rng = as_generator(rng)
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
         self.kernel_size = kernel
-        self.stride, self.padding, self.dilation = stride, padding, dilation
+        self.stride, self.padding, self.dilation, self.activation = stride, padding, dilation, activation
         first, second = (in_channels, out_channels) if self.transposed else (out_channels, in_channels)
         fan_in = second // groups * math.prod(self.kernel_size)
         # (first, second, *kernel) in shape, (*kernel, second, first) in memory: see init_weight.
@@ -45,14 +45,15 @@ class _ConvNd(Module):
     def forward(self, x):
         function = getattr(ops, f"conv{self.dims}d")
         return function(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups,
-                        layout=_LAYOUT[self.dims])
+                        layout=_LAYOUT[self.dims], activation=self.activation)
 
     def extra_repr(self):
         text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"
         for name, default in (("padding", 0), ("dilation", 1), ("groups", 1)):
             if getattr(self, name) != default:
                 text += f", {name}={getattr(self, name)}"
-        return text + ("" if self.bias is not None else ", bias=False")
+        text += "" if self.bias is not None else ", bias=False"
+        return text if self.activation is None else f"{text}, activation={self.activation!r}"
 
 
 def init_weight(shape, fan_in, device, dtype, rng):

@@ -28,6 +28,7 @@ class Module:
     """
 
     training = True
+    chains: tuple = ()          # names of attributes that forward calls one behind the other, nothing between: for `fuse`
 
     def __call__(self, *args, **kwargs):
         return self.forward(*args, **kwargs)
@@ -188,6 +189,8 @@ class Sequential(Module):
         for i, module in enumerate(modules):
             setattr(self, str(i), module)
         self.count = len(modules)
+        # A convolution, BatchNorm and an activation, perhaps, from each layer on.
+        self.chains = tuple(tuple(map(str, range(i, min(i + 3, self.count)))) for i in range(self.count - 1))
 
     def forward(self, x):
         for module in self:

@@ -15,9 +15,9 @@ import numpy as np
 from ..array import array, empty
 
 
-def _implicit_gemm(out, x, w, bias, stride, padding, dilation):
+def _implicit_gemm(out, x, w, bias, stride, padding, dilation, activation=None):
     """A matrix product whose loader reads patches in place; no im2col buffer."""
-    out.device.conv(out, x, w, bias, stride, padding, dilation)
+    out.device.conv(out, x, w, bias, stride, padding, dilation, activation)
 
 
 def _implicit_gemm_weight_grad(out, x, g, stride, padding, dilation):
@@ -192,6 +192,7 @@ class Algorithm:
     exact: bool               # small integers come out bit for bit
     workspace: object
     note: str
+    activates: bool = False   # correlate takes an activation and applies it to what it writes
 
 
 def _rows(out, w):
@@ -205,7 +206,7 @@ def _fft_numbers(out, x, w):
 
 ALGORITHMS = {a.name: a for a in (
     Algorithm("implicit_gemm", _implicit_gemm, _implicit_gemm_weight_grad, True, lambda out, x, w: math.prod(w),
-              "a matrix product whose loader reads patches in place; the general case and the default"),
+              "a matrix product whose loader reads patches in place; the general case and the default", activates=True),
     Algorithm("im2col", _im2col, _weight_grad_by(_im2col), True, lambda out, x, w: math.prod(x) + _rows(out, w),
               "patches copied into rows, then one matrix product"),
     Algorithm("filter2row", _filter2row, _weight_grad_by(_filter2row), True,

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from ..array import FLOATS, Array, compact_strides, empty, same_device, same_float_dtype
 from ..autograd import op
 from . import algorithms
+from .elementwise import activated, check_activation
 from .reduce import sum as sum_over
 
 # --- geometry: what a call means -------------------------------------------------------------
@@ -242,14 +243,22 @@ def _new_weight(geo, like):
 
 @op(inputs=3)
 def _conv(x, w, bias, geo):
+    return _correlated(x, w, bias, geo, None)
+
+
+def _correlated(x, w, bias, geo, activation):
+    """The convolution of Arrays, with its activation in the same pass where the algorithm can."""
     arrays = (x, w) if bias is None else (x, w, bias)
     same_float_dtype("convolution", *arrays)
     same_device("convolution", *arrays)
     y = _new_image(geo.y_shape, geo, x)
     if y.size:
-        algorithms.choose(geo.algorithm).correlate(_image_view(y, geo), _image_view(x, geo), _weight_view(w, geo),
-                                  None if bias is None else bias.reshape(geo.groups, -1),
-                                  geo.stride, geo.padding, geo.dilation)
+        algorithm = algorithms.choose(geo.algorithm)
+        algorithm.correlate(_image_view(y, geo), _image_view(x, geo), _weight_view(w, geo),
+                            None if bias is None else bias.reshape(geo.groups, -1), geo.stride, geo.padding, geo.dilation,
+                            *((activation,) if algorithm.activates else ()))
+        if activation is not None and not algorithm.activates:
+            y.device.map(*(("relu", y, y) if activation == "relu" else ("clip", y, y, 0.0, 6.0)))
     return y
 
 
@@ -265,8 +274,24 @@ def _(g, y, x, w, bias, geo):
 
 @_conv.gradient("bias")
 def _(g, y, x, w, bias, geo):
-    channel = g.ndim - 1 if geo.channels_last else 1
-    return sum_over(g, tuple(d for d in range(g.ndim) if d != channel))
+    return sum_over(g, tuple(d for d in range(g.ndim) if d != _channel_axis(g, geo)))
+
+
+@op(inputs=3, composite=lambda x, w, bias, geo, activation: activated(_conv(x, w, bias, geo), activation))
+def _activated_conv(x, w, bias, geo, activation):
+    """A convolution and its activation in one pass."""
+    return _correlated(x, w, bias, geo, activation)
+
+
+@_activated_conv.gradient
+def _(g, y, x, w, bias, geo, activation):
+    g = g.map("relu_grad", y) if activation == "relu" else g.map("relu_grad", y).map("relu_grad", 6.0 - y)
+    d_bias = None if bias is None else sum_over(g, tuple(d for d in range(g.ndim) if d != _channel_axis(g, geo)))
+    return _input_grad(g, w, geo), _weight_grad(x, g, geo), d_bias
+
+
+def _channel_axis(y, geo):
+    return y.ndim - 1 if geo.channels_last else 1
 
 
 @op(inputs=2)
@@ -358,13 +383,14 @@ def residues_1d(size, kernel, stride, padding, dilation):
 
 # --- public functions ------------------------------------------------------------------------
 
-def _call(dims, x, w, bias, stride, padding, dilation, groups, layout, algorithm):
+def _call(dims, x, w, bias, stride, padding, dilation, groups, layout, algorithm, activation):
     _check_operands(_NAMES[dims], x, w, bias)
+    check_activation(_NAMES[dims], activation)
     geo = _geometry(x.shape, w.shape, *map(hashable, (stride, padding, dilation, groups, layout, algorithm)), dims)
     c_out = geo.y_shape[-1 if geo.channels_last else 1]
     if bias is not None and bias.shape != (c_out,):
         raise ValueError(f"{_NAMES[dims]}: bias of shape {bias.shape} for {c_out} output channels")
-    return _conv(x, w, bias, geo)
+    return _conv(x, w, bias, geo) if activation is None else _activated_conv(x, w, bias, geo, activation)
 
 
 def _call_transposed(dims, x, w, bias, stride, padding, output_padding, dilation, groups, layout, algorithm):
@@ -391,16 +417,18 @@ def _check_operands(name, x, w, bias):
             raise TypeError(f"{name}: {role} has dtype {data.dtype}, not float32 or float64")
 
 
-def conv1d(x, w, bias=None, stride=1, padding=0, dilation=1, groups=1, layout="NLC", algorithm="auto"):
+def conv1d(x, w, bias=None, stride=1, padding=0, dilation=1, groups=1, layout="NLC", algorithm="auto",
+           activation=None):
     """1-D convolution (cross-correlation): conv2d with one spatial dimension.
 
     Layouts: "NLC" with weights (k, in / groups, out), or "NCL" with weights (out, in / groups, k).
     Output length floor((L + pads - dilation * (k - 1) - 1) / stride) + 1; what is left over is ignored.
     """
-    return _call(1, x, w, bias, stride, padding, dilation, groups, layout, algorithm)
+    return _call(1, x, w, bias, stride, padding, dilation, groups, layout, algorithm, activation)
 
 
-def conv2d(x, w, bias=None, stride=1, padding=0, dilation=1, groups=1, layout="NHWC", algorithm="auto"):
+def conv2d(x, w, bias=None, stride=1, padding=0, dilation=1, groups=1, layout="NHWC", algorithm="auto",
+           activation=None):
     """2-D convolution (cross-correlation, as every deep learning library has it).
 
     x          (n, h, w, c_in) for layout "NHWC", (n, c_in, h, w) for "NCHW"
@@ -410,6 +438,7 @@ def conv2d(x, w, bias=None, stride=1, padding=0, dilation=1, groups=1, layout="N
     padding    an int, one per dimension, ((before, after), (before, after)), "same" or "valid"
     groups     c_in and c_out in this many groups that see only each other; c_in for depthwise
     algorithm  "auto", "implicit_gemm", "im2col", "filter2row" or "fft": see `conv_algorithms`
+    activation "relu" or "relu6", applied to the result before it is written, or None
 
     Returns (n, p, q, c_out) or (n, c_out, p, q), where p = floor((h + pads - dilation * (kh - 1) - 1)
     / stride) + 1. ValueError for shapes that do not fit, TypeError for unlike or integer dtypes.
@@ -423,12 +452,13 @@ def conv2d(x, w, bias=None, stride=1, padding=0, dilation=1, groups=1, layout="N
            [6., 9., 9., 6.],
            [4., 6., 6., 4.]], dtype=float32)
     """
-    return _call(2, x, w, bias, stride, padding, dilation, groups, layout, algorithm)
+    return _call(2, x, w, bias, stride, padding, dilation, groups, layout, algorithm, activation)
 
 
-def conv3d(x, w, bias=None, stride=1, padding=0, dilation=1, groups=1, layout="NDHWC", algorithm="auto"):
+def conv3d(x, w, bias=None, stride=1, padding=0, dilation=1, groups=1, layout="NDHWC", algorithm="auto",
+           activation=None):
     """3-D convolution: conv2d with three spatial dimensions, layouts "NDHWC" and "NCDHW"."""
-    return _call(3, x, w, bias, stride, padding, dilation, groups, layout, algorithm)
+    return _call(3, x, w, bias, stride, padding, dilation, groups, layout, algorithm, activation)
 
 
 def conv_transpose1d(x, w, bias=None, stride=1, padding=0, output_padding=0, dilation=1, groups=1, layout="NLC",

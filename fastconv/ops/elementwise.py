@@ -315,6 +315,21 @@ def _(g, y, x, low, high):
     return g * where(logical_and(greater_equal(x, low), less_equal(x, high)), 1.0, 0.0)
 
 
+# --- activations that other ops take into their own pass -------------------------------------
+
+def check_activation(what, activation):
+    """ValueError unless this is what convolution and normalisation can fuse."""
+    if activation not in (None, "relu", "relu6"):
+        raise ValueError(f"{what} with activation {activation!r}: there are None, 'relu' and 'relu6'")
+
+
+def activated(y, activation):
+    """What a fused activation does, as an op."""
+    if activation is None:
+        return y
+    return relu(y) if activation == "relu" else clip(y, 0.0, 6.0)
+
+
 # --- comparisons and logic: bool results, no gradient ----------------------------------------
 
 def _comparison(name, symbol, apply):

@@ -3,7 +3,7 @@ import math
 
 from ..array import _same_order_strides, as_axes, empty, same_float_dtype
 from ..autograd import op
-from .elementwise import clip, multiply, relu
+from .elementwise import activated, check_activation, multiply
 from .reduce import mean as mean_over
 from .shape import reshape
 
@@ -75,7 +75,7 @@ def _batch_norm_composite(x, weight, bias, running_mean, running_var, momentum, 
     axes, column = tuple(d for d in range(x.ndim) if d != 1), (1, x.shape[1]) + (1,) * (x.ndim - 2)
     weight, bias = (p if p is None else reshape(p, column) for p in (weight, bias))
     y = _composite(x, 1.0 if weight is None else weight, 0.0 if bias is None else bias, axes, eps)[0]
-    return _activate(y, activation), None, None
+    return activated(y, activation), None, None
 
 
 @op(inputs=3, outputs=1, composite=_batch_norm_composite)
@@ -94,12 +94,6 @@ def _(g, y, x, weight, bias, running_mean, running_var, momentum, eps, activatio
     d_weight, d_bias = (empty(mean.shape, x.dtype, x.device) for _ in range(2))
     x.device.batch_norm_grad(dx, d_weight, d_bias, g, x, mean, rstd, weight, bias, activation)
     return dx, d_weight, d_bias
-
-
-def _activate(y, activation):
-    if activation is None:
-        return y
-    return relu(y) if activation == "relu" else clip(y, 0.0, 6.0)
 
 
 def batch_norm(x, running_mean=None, running_var=None, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5,
@@ -124,8 +118,7 @@ def batch_norm(x, running_mean=None, running_var=None, weight=None, bias=None, t
     """
     if x.ndim < 2:
         raise ValueError(f"batch_norm of shape {x.shape}: needs (n, c) or (n, c, ...)")
-    if activation not in (None, "relu", "relu6"):
-        raise ValueError(f"batch_norm with activation {activation!r}: there are None, 'relu' and 'relu6'")
+    check_activation("batch_norm", activation)
     channels = x.shape[1]
     _check_parameters("batch_norm", x, (channels,), running_mean=running_mean, running_var=running_var, weight=weight,
                       bias=bias)
@@ -141,7 +134,7 @@ def batch_norm(x, running_mean=None, running_var=None, weight=None, bias=None, t
     rstd = (_data(running_var) + eps).map("rsqrt")
     y = normalize(x, _data(running_mean).reshape(column), rstd.reshape(column),
                   1.0 if weight is None else reshape(weight, column), 0.0 if bias is None else reshape(bias, column))
-    return _activate(y, activation)
+    return activated(y, activation)
 
 
 def _check_parameters(what, x, shape, **parameters):
