@@ -1,4 +1,4 @@
-/* exp, log, tanh, sigmoid and erf of a float, once for every device.
+/* exp, log, tanh, sigmoid, softplus and erf of a float, once for every device.
  *
  * C (_cy/kernels) and OpenCL (cl/kernels) compile this text, so that devices agree to the last bit:
  * a training run turns one differing bit into percents within fifty steps. Nothing here branches or
@@ -104,6 +104,18 @@ FC_FUNCTION float fc_logf(float x)
     y = x == 0.0f ? -INFINITY : y;
     y = x < 0.0f ? NAN : y;
     return x < INFINITY ? y : x;        /* infinity and NaN stay */
+}
+
+/* log(1 + e^x) = max(x, 0) + log(1 + e), e = e^-|x|; the logarithm is of w, 1 + e rounded, and corrected
+ * for the rounding (Kahan): log(w) * e / (w - 1). */
+FC_FUNCTION float fc_softplusf(float x)
+{
+    float y = FC_FROM_BITS(FC_TO_BITS(x) | (int)0x80000000u), scale;
+    y = y < -104.0f ? -104.0f : y;
+    const float e = fc_exp_factors(y, &scale) * scale;
+    const float w = 1.0f + e, gap = w - 1.0f;
+    const float l = gap == 0.0f ? e : fc_logf(w) * (e / gap);
+    return (x > 0.0f || x != x ? x : 0.0f) + l;
 }
 
 /* Below 0.93 a polynomial in x^2, above it 1 - e^p(|x|) (after Juffa, 2018, public domain). */

@@ -29,8 +29,8 @@ kind = "reference"
 STORAGE = ("allocate", "upload", "download", "synchronize", "memory_stats", "empty_cache")
 KERNELS = ("map", "reduce", "arg_reduce", "matmul", "conv", "conv_weight_grad", "moments", "product_sums",
            "batch_norm", "batch_norm_grad", "max_pool", "max_pool_grad", "max_pool_pick", "window_sum", "take", "put",
-           "csr_matmul", "add_rows", "lstm_step", "lstm_step_grad", "gru_step", "gru_step_grad", "sgd_step",
-           "adam_step")
+           "csr_matmul", "add_rows", "softmax", "softmax_grad", "cross_entropy", "cross_entropy_grad", "lstm_step",
+           "lstm_step_grad", "gru_step", "gru_step_grad", "sgd_step", "adam_step")
 
 
 def view(x):
@@ -95,6 +95,7 @@ SCALAR_OPS: dict = {
     "tanh": np.tanh,
     "erf": lambda x: np.vectorize(math.erf, otypes=[x.dtype])(x),
     "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
+    "softplus": lambda x: np.log1p(np.exp(-np.abs(x))) + np.maximum(x, 0),
     "relu": lambda x: np.where(x < 0, x.dtype.type(0), x),
     "sign": np.sign,
     "isfinite": np.isfinite,
@@ -459,6 +460,54 @@ def add_rows(out, rows, starts, order, g):
     for s, row in enumerate(view(rows)):
         total = values[picked[first[s]:first[s + 1]]].sum(axis=0, dtype=_wide(out.dtype))
         target[row] = target[row] + total.astype(out.dtype)
+
+
+# --- softmax ---------------------------------------------------------------------------------
+#
+# Over the last axis of matrices (rows, n). The order of a row's sums is part of the contract, so that
+# devices with float64 agree: column j belongs to lane j % 32, each lane is summed in float64 from left to
+# right, and then lane l takes lane l + 16, l + 8, ... l + 1. (This device adds in NumPy's order.)
+
+def softmax(out, x, log):
+    """out = exp(x - max) / sum of exp(x - max) in each row (rows, n), or with `log` its logarithm."""
+    xv = view(x)
+    shifted = xv - xv.max(axis=1, keepdims=True)
+    total = np.exp(shifted).sum(axis=1, keepdims=True, dtype=np.float64)
+    view(out)[...] = shifted - np.log(total) if log else np.exp(shifted) / total
+
+
+def softmax_grad(out, g, y, log):
+    """The gradient of softmax from its output y and g, all (rows, n).
+
+    y * (g - sum of g * y), or with `log` g - exp(y) * sum of g.
+    """
+    gv, yv = view(g), view(y)
+    total = (gv if log else gv * yv).sum(axis=1, keepdims=True, dtype=np.float64).astype(yv.dtype)
+    view(out)[...] = gv - np.exp(yv) * total if log else yv * (gv - total)
+
+
+def cross_entropy(loss, top, total, x, labels):
+    """loss = log(sum of exp(x)) - x[label] in each row of x (rows, n), without overflow.
+
+    loss, top and total are (rows,), and so are the int64 labels: columns, or negative where the loss is 0.
+    top and total receive what the gradient needs, the largest x and the sum of exp(x - top).
+    """
+    xv, chosen = view(x), view(labels)
+    highest = xv.max(axis=1)
+    sums = np.exp(xv - highest[:, None]).sum(axis=1, dtype=np.float64).astype(xv.dtype)
+    view(top)[...], view(total)[...] = highest, sums
+    view(loss)[...] = np.where(chosen < 0, 0, np.log(sums) - (xv[np.arange(len(xv)), chosen] - highest))
+
+
+def cross_entropy_grad(out, g, x, top, total, labels):
+    """The gradient of cross_entropy: out = (exp(x - top) / total - (1 at the label)) * g, 0 where the label is negative.
+
+    out and x are (rows, n), the others (rows,); top and total as cross_entropy gave them.
+    """
+    xv, chosen, gv = view(x), view(labels), view(g)[:, None]
+    dx = np.exp(xv - view(top)[:, None]) * (gv / view(total)[:, None])
+    dx[np.arange(len(xv)), chosen] -= gv[:, 0]
+    view(out)[...] = np.where(chosen[:, None] < 0, 0, dx)
 
 
 # --- recurrent steps -------------------------------------------------------------------------

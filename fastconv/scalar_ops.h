@@ -11,7 +11,7 @@
  * result      SAME     the dtype of the inputs
  *             BOOL     0 or 1
  * expression  over x0, x1, ... of type T (the inputs' dtype; bool is stored as uint8 0 or 1).
- *             FC_EXP, FC_LOG, FC_TANH, FC_ERF and FC_SIGMOID are float_math.h's for float and the
+ *             FC_EXP, FC_LOG, FC_TANH, FC_ERF, FC_SIGMOID and FC_SOFTPLUS are float_math.h's for float and the
  *             library's for double, FC_SQRT is rounded correctly, FC_POW is pow for floats and exact
  *             repeated multiplication for integers. A product that meets a sum is FC_FMA(a, b, c) =
  *             a * b + c: left to compilers, some would round once and some twice.
@@ -30,6 +30,7 @@ FC_OP(log,           1, FLOAT,  SAME, FC_LOG(x0))
 FC_OP(tanh,          1, FLOAT,  SAME, FC_TANH(x0))
 FC_OP(erf,           1, FLOAT,  SAME, FC_ERF(x0))
 FC_OP(sigmoid,       1, FLOAT,  SAME, FC_SIGMOID(x0))
+FC_OP(softplus,      1, FLOAT,  SAME, FC_SOFTPLUS(x0))
 FC_OP(relu,          1, NUMBER, SAME, x0 < 0 ? 0 : x0)
 FC_OP(sign,          1, NUMBER, SAME, x0 > 0 ? 1 : x0 < 0 ? -1 : x0)
 FC_OP(isfinite,      1, FLOAT,  BOOL, x0 - x0 == 0)

@@ -82,7 +82,7 @@ def _unary():
     same = dict(exact=False)
     yield Case("negative", ops.negative, (normal(3, 5),), exact=True)
     for name, kind in (("exp", normal), ("log", positive), ("sqrt", positive), ("tanh", normal), ("sigmoid", normal),
-                       ("silu", normal), ("erf", normal), ("gelu", normal)):
+                       ("silu", normal), ("softplus", normal), ("erf", normal), ("gelu", normal)):
         yield Case(name, getattr(ops, name), (kind(3, 5),), **same)
     yield Case("relu", ops.relu, (apart(3, 5),), exact=True)
     yield Case("abs", ops.abs, (apart(3, 5),), exact=True)
@@ -212,7 +212,18 @@ def _normalisation_and_losses():
                length=15)
     yield Case("group_norm", lambda x, w, b: ops.group_norm(x, 2, w, b), (normal(2, 4, 3), normal(4), normal(4)), length=6)
     yield Case("cross_entropy", lambda x, y: ops.cross_entropy(x, y), (normal(5, 4), labels(5)), length=20)
+    for name, keywords in (("smoothed", {"label_smoothing": 0.3}), ("weighted", {"weight": np.arange(1.0, 5), "ignore_index": 2}),
+                           ("sum", {"reduction": "sum"}), ("none", {"reduction": "none", "label_smoothing": 1.0})):
+        yield Case(f"cross_entropy-{name}", lambda x, y, k=keywords: ops.cross_entropy(x, y, **k), (normal(5, 4), labels(5)),
+                   length=20)
+    yield Case("cross_entropy-pixels", ops.cross_entropy, (normal(2, 4, 3, 2), labels(2, 3, 2)), length=48)
+    yield Case("nll_loss", lambda x, y: ops.nll_loss(x, y, np.arange(1.0, 5)), (normal(5, 4), labels(5)), length=20)
     yield Case("mse_loss", ops.mse_loss, (normal(3, 5), normal(3, 5)), length=15)
+    yield Case("l1_loss", ops.l1_loss, (apart(3, 5), positive(3, 5)), length=15)
+    yield Case("huber_loss", lambda x, y: ops.huber_loss(x, y, "sum", 0.7), (normal(3, 5), normal(3, 5)), length=15)
+    yield Case("smooth_l1_loss", lambda x, y: ops.smooth_l1_loss(x, y, "none", 0.3), (normal(3, 5), normal(3, 5)))
+    yield Case("bce_with_logits", lambda x, y: ops.bce_with_logits(x, y, pos_weight=fc.array(
+        np.arange(1.0, 6), y.dtype, y.device)), (normal(3, 5), positive(3, 5)), length=15)
     yield Case("one_hot", lambda y: ops.one_hot(y, 4), (labels(3, 2),), exact=True, smooth=False)
     yield Case("dropout", lambda x: ops.dropout(x, 0.4, rng=np.random.default_rng(0)), (normal(4, 6),))
     yield Case("chain", lambda x, w: ops.relu(ops.matmul(x, w)).sum(0).exp().mean(), (normal(5, 4), positive(4, 3)), length=60)

@@ -111,5 +111,8 @@ LAYERS = [
         nn.TransformerEncoderLayer(6, 3, 8, 0.0, **_place(d, t)), 2), normal(4, 2, 6), length=256),
     plain("CrossEntropyLoss", inputs=(normal(5, 4), labels(5))),
     plain("SoftmaxLoss", inputs=(normal(5, 4), labels(5))),
+    plain("NLLLoss", inputs=(normal(5, 4), labels(5))),
+    *(plain(name, inputs=(normal(3, 5), Input("normal", (3, 5), False))) for name in (
+        "L1Loss", "HuberLoss", "SmoothL1Loss", "BCEWithLogitsLoss")),
     plain("MSELoss", inputs=(normal(3, 5), Input("normal", (3, 5), False))),
 ]

@@ -228,6 +228,14 @@ def test_batch_norm(pair, rng, shape, view, activation):
 
 
 def test_losses(pair, rng):
+    for rows, classes in ((128, 10), (33, 1000), (20, 32), (7, 10000)):
+        logits, labels = 5 * normal(rng, rows, classes), rng.integers(-1, classes, rows)
+        for keywords in ({}, {"reduction": "none", "weight": rng.random(classes).astype("f")}, {"label_smoothing": 0.1}):
+            check(pair, lambda device, k=keywords, x=logits, y=labels: with_gradients(
+                device, lambda t: ops.cross_entropy(t, y, ignore_index=-1, **k), x))
+        for axis in (0, 1):
+            check(pair, lambda device, x=logits, a=axis: with_gradients(device, lambda t: ops.softmax(t, axis=a), x))
+            check(pair, lambda device, x=logits, a=axis: with_gradients(device, lambda t: ops.log_softmax(t, axis=a), x))
     logits, labels = 5 * normal(rng, 128, 10), rng.integers(0, 10, 128)
     check(pair, lambda device: with_gradients(device, lambda x: ops.cross_entropy(x, labels), logits))
     check(pair, lambda device: with_gradients(device, lambda x: ops.softmax(x, axis=1), logits))
@@ -298,7 +306,8 @@ def sigmoid(x):
     return np.exp(np.minimum(x, 0)) / (1 + np.exp(-np.abs(x)))
 
 
-FUNCTIONS = {"exp": np.exp, "log": np.log, "tanh": np.tanh, "sigmoid": sigmoid, "erf": np.vectorize(math.erf)}
+FUNCTIONS = {"exp": np.exp, "log": np.log, "tanh": np.tanh, "sigmoid": sigmoid,
+             "softplus": lambda x: np.logaddexp(0, x), "erf": np.vectorize(math.erf)}
 EDGES = [0.0, -0.0, np.inf, -np.inf, np.nan, 1.0, -1.0, 88.72283, 88.722855, -87.33655, -103.97208, -103.97209, 104.0,
          1e-45, -1e-45, 1.1754942e-38, 1.1754944e-38, 3.4e38, -3.4e38, 9.0, 10.0, 4.0, 0.92773444, 0.92773432]
 

@@ -9,6 +9,7 @@
     weight_grad   conv_weight_grad; runs: how a convolution walks through its taps and channels
     pool          max_pool and its gradient, window_sum
     indexing      take, put, csr_matmul, add_rows
+    softmax       softmax, cross_entropy, and their gradients
     recurrent     lstm_step, gru_step and their gradients
     optim         sgd_step, adam_step
     machine       how fast the machine computes and copies at best (for bench/)
@@ -49,6 +50,7 @@ from .optim import adam_step, sgd_step
 from .pool import max_pool, max_pool_grad, max_pool_pick, window_sum
 from .recurrent import gru_step, gru_step_grad, lstm_step, lstm_step_grad
 from .reduce import arg_reduce, moments, product_sums, reduce
+from .softmax import cross_entropy, cross_entropy_grad, softmax, softmax_grad
 
 config, get_num_threads, set_num_threads = runtime.config, runtime.get_num_threads, runtime.set_num_threads
 

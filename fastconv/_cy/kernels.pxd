@@ -125,6 +125,13 @@ cdef extern from "kernels/isa.h" nogil:
         int32_t tap
     int FC_POOL_MAX_STEP, FC_POOL_PICK_STEP, FC_POOL_SPREAD_STEP, FC_POOL_SUM_STEP
     ctypedef void (*fc_pool)(const fc_block *block) noexcept nogil
+    ctypedef struct fc_rows:
+        int64_t n
+        void *data[6]
+        int64_t row[6]
+        int64_t step[6]
+    int FC_SOFTMAX, FC_SOFTMAX_GRAD, FC_CROSS_ENTROPY, FC_CROSS_ENTROPY_GRAD
+    ctypedef void (*fc_rows_kernel)(const fc_rows *rows, int64_t first, int64_t count, int is_log) noexcept nogil
     int FC_LSTM, FC_LSTM_GRAD, FC_GRU, FC_GRU_GRAD
     ctypedef void (*fc_recurrent)(int64_t n, void **data, const int64_t *stride, int operands) noexcept nogil
 
@@ -150,6 +157,7 @@ cdef extern from "kernels/isa.h" nogil:
         fc_gemm gemm[2]
         fc_pool pool[4][2]
         fc_recurrent recurrent[4][2]
+        fc_rows_kernel rows[4][2]
         fc_sgd_step sgd[2]
         fc_adam_step adam[2]
         float (*fma_chains)(int64_t steps) noexcept nogil

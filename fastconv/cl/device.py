@@ -17,6 +17,7 @@ from .types import key_of as _key
 from .types import number as _number
 
 MAX_PLANS = 16384
+ROW_LANES = 32          # of kernels/softmax.cl
 
 
 class OpenCL:
@@ -289,6 +290,40 @@ class OpenCL:
         built = runtime.kernel(name, "indexing.cl", (group,), T=C_TYPES[out.dtype.name], A=self._wide(out.dtype), **index)
         return Plan(built, (round_up(rows * width, group),),
                     [struct(wide, rows, width, out.strides, x.strides, out.offset, x.offset, step, offsets)])
+
+    # --- softmax
+
+    def softmax(self, out, x, log):
+        self._rows("softmax", (out, x), 0, log)
+
+    def softmax_grad(self, out, g, y, log):
+        self._rows("softmax_grad", (out, g, y), 0, log)
+
+    def cross_entropy(self, loss, top, total, x, labels):
+        self._rows("cross_entropy", (loss, top, total, x, labels), 3)
+
+    def cross_entropy_grad(self, out, g, x, top, total, labels):
+        self._rows("cross_entropy_grad", (out, g, x, top, total, labels), 0)
+
+    def _rows(self, name, operands, matrix, log=False):
+        key = (name, bool(log), *map(_key, operands))
+        plan = self._plan(key, self._plan_softmax, name, operands, operands[matrix].shape, log)
+        self.runtime.launch(plan.kernel, plan.size, plan.structs[0], [x.buffer.memory for x in operands])
+
+    def _plan_softmax(self, name, operands, shape, log):
+        """A plan of kernels/softmax.cl: a work-group for each row, or a work-item where a group runs as a loop."""
+        runtime, dtype, rows = self.runtime, operands[0].dtype, shape[0]
+        self._check_dtype(name, dtype)
+        shared = runtime.params.reduce_lanes >= ROW_LANES
+        group = ROW_LANES if shared else 1
+        strides = [(*x.strides, 0)[:2] for x in operands]
+        index, wide = kernel_index(math.prod(shape) + ROW_LANES, *(n for s in strides for n in s),
+                                   *(layout.reach(x.shape, x.strides, x.offset) for x in operands))
+        built = runtime.kernel(name, "softmax.cl", (group,), T=C_TYPES[dtype.name], A=self._wide(dtype), **index,
+                               OPERANDS=len(operands), **{f"{name}_ONLY": 1}, **({"SHARED": 1} if shared else {}),
+                               **({"LOG": 1} if log else {}))
+        return Plan(built, (rows * group,),
+                    [struct(wide, shape, [x.offset for x in operands], [s[0] for s in strides], [s[1] for s in strides])])
 
     # --- recurrent steps
 

@@ -3,7 +3,7 @@ from .attention import MultiheadAttention, TransformerEncoder, TransformerEncode
 from .conv import Conv, Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from .fuse import fuse
 from .layers import GELU, Dropout, Flatten, Linear, ReLU, Sigmoid, SiLU, Softmax, Tanh
-from .loss import CrossEntropyLoss, MSELoss, SoftmaxLoss
+from .loss import BCEWithLogitsLoss, CrossEntropyLoss, HuberLoss, L1Loss, MSELoss, NLLLoss, SmoothL1Loss, SoftmaxLoss
 from .module import Identity, Module, Parameter, Residual, Sequential
 from .norm import BatchNorm1d, BatchNorm2d, BatchNorm3d, GroupNorm, LayerNorm
 from .pool import (

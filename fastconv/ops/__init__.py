@@ -4,18 +4,20 @@ from .attention import scaled_dot_product_attention
 from .conv import (conv1d, conv2d, conv3d, conv_algorithms, conv_transpose1d, conv_transpose2d, conv_transpose3d)
 from .elementwise import (abs, add, clip, divide, equal, erf, exp, gelu, greater, greater_equal, isfinite, less, less_equal, log,
                           logical_and, logical_or, maximum, minimum, multiply, negative, not_equal, power, relu,
-                          sigmoid, sign, silu, sqrt, subtract, tanh, where)
+                          sigmoid, sign, silu, softplus, sqrt, subtract, tanh, where)
 from .indexing import embedding, index_select
 from .linalg import matmul
-from .loss import cross_entropy, dropout, mse_loss, one_hot
+from .logits import log_softmax, softmax
+from .loss import (bce_with_logits, cross_entropy, dropout, huber_loss, l1_loss, mse_loss, nll_loss, one_hot,
+                   smooth_l1_loss)
 from .norm import batch_norm, group_norm, layer_norm
 from .patches import fold, unfold
 from .pool import (adaptive_avg_pool, avg_pool1d, avg_pool2d, avg_pool3d, max_pool1d, max_pool2d, max_pool3d)
 from .recurrent import gru, lstm, rnn
-from .reduce import argmax, argmin, log_softmax, logsumexp, max, mean, min, softmax, sum, var
+from .reduce import argmax, argmin, logsumexp, max, mean, min, sum, var
 from .shape import (concatenate, dilate, flip, getitem, pad, permute, reshape, split, squeeze, stack, transpose,
                     undilate, unsqueeze)
 
 __all__ = [name for name in dir() if not name.startswith("_")
-           and name not in ("algorithms", "attention", "conv", "elementwise", "indexing", "linalg", "loss", "norm", "patches",
-                            "pool", "recurrent", "reduce", "shape")]
+           and name not in ("algorithms", "attention", "conv", "elementwise", "indexing", "linalg", "logits", "loss", "norm",
+                            "patches", "pool", "recurrent", "reduce", "shape")]

@@ -7,8 +7,8 @@ import numpy as np
 from ..array import BOOL, array
 from .elementwise import where
 from .linalg import matmul
+from .logits import softmax
 from .loss import dropout
-from .reduce import softmax
 from .shape import transpose
 
 

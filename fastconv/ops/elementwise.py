@@ -168,6 +168,17 @@ def _(g, y, x):
 
 
 @op
+def softplus(x):
+    """log(1 + exp(x)), without overflow and with all digits where it is small."""
+    return x._float_map("softplus")
+
+
+@softplus.gradient
+def _(g, y, x):
+    return g * sigmoid(x)
+
+
+@op
 def erf(x):
     """The error function."""
     return x._float_map("erf")

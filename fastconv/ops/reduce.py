@@ -103,28 +103,3 @@ def logsumexp(x, axis=None, keepdims=False):
 @logsumexp.gradient
 def _(g, y, x, axis=None, keepdims=False):
     return _spread(g, x, axis) * exp(x - _spread(y, x, axis))
-
-
-@op(inputs=1)
-def softmax(x, axis=-1):
-    """exp(x) / sum(exp(x)) over axes, without overflow."""
-    e = (x - x.max(axis, keepdims=True)).exp()
-    return e / e.sum(axis, keepdims=True)
-
-
-@softmax.gradient
-def _(g, y, x, axis=-1):
-    gy = g * y
-    return gy - y * sum(gy, axis, keepdims=True)
-
-
-@op(inputs=1)
-def log_softmax(x, axis=-1):
-    """log(softmax(x)) over axes, without overflow."""
-    shifted = x - x.max(axis, keepdims=True)
-    return shifted - shifted.exp().sum(axis, keepdims=True).log()
-
-
-@log_softmax.gradient
-def _(g, y, x, axis=-1):
-    return g - exp(y) * sum(g, axis, keepdims=True)

@@ -158,6 +158,16 @@ typedef struct {
 enum { FC_POOL_MAX_STEP, FC_POOL_PICK_STEP, FC_POOL_SPREAD_STEP, FC_POOL_SUM_STEP, FC_POOLS };
 typedef void (*fc_pool)(const fc_block *block);
 
+/* Matrices of n columns and vectors, their rows walked together; a label < 0 is that of a row that does
+ * not count. The order of the operands stands with each kernel. */
+typedef struct {
+    int64_t n;
+    void *data[6];
+    int64_t row[6], step[6];    /* elements from row to row, from column to column */
+} fc_rows;
+enum { FC_SOFTMAX, FC_SOFTMAX_GRAD, FC_CROSS_ENTROPY, FC_CROSS_ENTROPY_GRAD, FC_ROWS };
+typedef void (*fc_rows_kernel)(const fc_rows *rows, int64_t first, int64_t count, int is_log);
+
 /* The elementwise part of a recurrent step over n hidden units. */
 enum { FC_LSTM, FC_LSTM_GRAD, FC_GRU, FC_GRU_GRAD, FC_RECURRENTS };
 typedef void (*fc_recurrent)(int64_t n, void *const *data, const int64_t *stride, int operands);
@@ -184,6 +194,7 @@ typedef struct {
     fc_gemm gemm[2];
     fc_pool pool[FC_POOLS][2];
     fc_recurrent recurrent[FC_RECURRENTS][2];
+    fc_rows_kernel rows[FC_ROWS][2];
     fc_sgd_step sgd[2];
     fc_adam_step adam[2];
     float (*fma_chains)(int64_t steps);

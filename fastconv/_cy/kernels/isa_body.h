@@ -19,6 +19,7 @@
 #include "elementwise.h"
 #include "reduce.h"
 #include "optim.h"
+#include "softmax.h"
 #include "windows.h"
 #include "machine.h"
 
@@ -73,6 +74,8 @@ const fc_kernels FC_CAT(fc_kernels, FC_ISA) = {
              {pool_sum_f32, pool_sum_f64}},
     .recurrent = {{lstm_f32, lstm_f64}, {lstm_grad_f32, lstm_grad_f64}, {gru_f32, gru_f64},
                   {gru_grad_f32, gru_grad_f64}},
+    .rows = {{softmax_f32, softmax_f64}, {softmax_grad_f32, softmax_grad_f64}, {cross_entropy_f32, cross_entropy_f64},
+             {cross_entropy_grad_f32, cross_entropy_grad_f64}},
     .sgd = {sgd_f32, sgd_f64},
     .adam = {adam_f32, adam_f64},
     .fma_chains = fma_chains, .read_memory = read_memory, .fma_flops = FC_FMA_FLOPS,

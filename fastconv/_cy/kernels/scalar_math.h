@@ -20,6 +20,7 @@ FC_INLINE int32_t fc_to_bits(float x) { int32_t bits; memcpy(&bits, &x, 4); retu
 #include "../../float_math.h"
 
 FC_INLINE double fc_logistic(double x) { return 1 / (1 + exp(-x)); }
+FC_INLINE double fc_log1p_exp(double x) { return (x > 0 || x != x ? x : 0) + log1p(exp(-fabs(x))); }
 
 /* Exact (wrapping) powers of integers by squaring; a negative exponent gives the truncated value. */
 FC_INLINE int64_t fc_powi(int64_t x, int64_t n) {
@@ -38,6 +39,7 @@ FC_INLINE int64_t fc_powi(int64_t x, int64_t n) {
 #define FC_TANH(x) _Generic((x), float: fc_tanhf, double: tanh)(x)
 #define FC_ERF(x) _Generic((x), float: fc_erff, double: erf)(x)
 #define FC_SIGMOID(x) _Generic((x), float: fc_sigmoidf, double: fc_logistic)(x)
+#define FC_SOFTPLUS(x) _Generic((x), float: fc_softplusf, double: fc_log1p_exp)(x)
 #define FC_SQRT(x) _Generic((x), float: sqrtf, double: sqrt)(x)
 #define FC_POW(x, y) _Generic((x), float: powf, double: pow, default: fc_powi)(x, y)
 #endif

@@ -8,6 +8,7 @@
 
 #ifdef HAS_DOUBLE
 static inline double fc_logistic(double x) { return 1 / (1 + exp(-x)); }
+static inline double fc_log1p_exp(double x) { return (x > 0 || x != x ? x : 0) + log1p(exp(-fabs(x))); }
 #endif
 
 /* The names that scalar_ops.h and the recurrent steps use, by T. */
@@ -16,14 +17,17 @@ static inline double fc_logistic(double x) { return 1 / (1 + exp(-x)); }
 #define FC_TANH JOIN(FC_TANH_, T)
 #define FC_ERF JOIN(FC_ERF_, T)
 #define FC_SIGMOID JOIN(FC_SIGMOID_, T)
+#define FC_SOFTPLUS JOIN(FC_SOFTPLUS_, T)
 #define FC_SQRT sqrt
 #define FC_EXP_float fc_expf
 #define FC_LOG_float fc_logf
 #define FC_TANH_float fc_tanhf
 #define FC_ERF_float fc_erff
 #define FC_SIGMOID_float fc_sigmoidf
+#define FC_SOFTPLUS_float fc_softplusf
 #define FC_EXP_double exp
 #define FC_LOG_double log
 #define FC_TANH_double tanh
 #define FC_ERF_double erf
 #define FC_SIGMOID_double fc_logistic
+#define FC_SOFTPLUS_double fc_log1p_exp
