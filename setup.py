@@ -17,7 +17,7 @@ from setuptools.command.build_ext import build_ext
 PACKAGE = "fastconv/_cy"
 KERNELS = f"{PACKAGE}/kernels"
 MODULES = ("runtime", "buffer", "strided", "elementwise", "reduce", "norm", "product", "matmul", "runs", "conv",
-           "gemm", "pool", "indexing", "softmax", "recurrent", "optim", "machine")
+           "depthwise", "weight_grad", "pool", "indexing", "softmax", "recurrent", "optim", "machine")
 DEBUG = bool(int(os.environ.get("FASTCONV_DEBUG") or 0))
 NO_OPENMP = bool(int(os.environ.get("FASTCONV_NO_OPENMP") or 0))
 

@@ -13,7 +13,7 @@ import pytest
 
 import fastconv as fc
 from fastconv import _cy
-from fastconv.array import Array
+from fastconv.array import Array, compact_strides
 from fastconv.reference import view
 
 REFERENCE, CPU = fc.reference(), fc.cpu()
@@ -26,13 +26,13 @@ class Views:
     def __init__(self, seed):
         self.rng = np.random.default_rng(seed)
 
-    def __call__(self, shape, dtype="float32", fill="integers"):
+    def __call__(self, shape, dtype="float32", fill="integers", steps=(1, 1, 2)):
         """A pair of Arrays with permuted, stepped and negative strides; fill="poison" for outputs."""
         strides, offset, step = [0] * len(shape), 0, 1
         for d in self.rng.permutation(len(shape)):
-            strides[d] = step * int(self.rng.choice([1, 1, 2]))
+            strides[d] = step * int(self.rng.choice(steps))
             step = strides[d] * shape[d] + int(self.rng.choice([0, 0, 1, 5]))
-            if self.rng.random() < 0.2:
+            if len(steps) > 1 and self.rng.random() < 0.2:
                 offset += strides[d] * (shape[d] - 1)
                 strides[d] = -strides[d]
         dtype, size = np.dtype(dtype), step + offset + 3
@@ -100,6 +100,32 @@ def test_conv_with_activation(activation, biased, layout):
         assert np.isnan(expected).any() and (expected == 0).any() and (expected[expected == expected] >= 0).all()
         assert (np.nanmax(expected) == 6) == (activation == "relu6")
         assert_same(out)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_depthwise_conv(seed, dtype):
+    """One channel a group: any view of it (odd seeds), and channels side by side."""
+    v = Views(seed)
+    groups, n = v.size(2, 5, 16, 36, 130), v.size(1, 3, 9)
+    size, kernel = [v.size(1, 2, 5), v.size(1, 4, 7), v.size(2, 5, 12)], [v.size(1, 2), v.size(1, 3), v.size(1, 3, 4, 5)]
+    stride, dilation = ([v.size(1, 1, 2, 3) for _ in range(3)] for _ in range(2))
+    padding, out_size = [v.size(0, 1, 2, -1) for _ in range(3)], [v.size(1, 2, 5) for _ in range(3)]
+
+    def array(*shape, fill="integers"):
+        if seed % 2:
+            return v((groups, *shape, 1), dtype, fill)
+        strides = compact_strides((*shape, groups))
+        dense = v((groups * math.prod(shape),), dtype, fill, (1,))
+        return [x.as_strided((groups, *shape, 1), (1, *strides[:-1], 1)) for x in dense]
+    x, g, out = array(n, *size), array(n, *out_size), array(n, *out_size, fill="poison")
+    w, dw = v((groups, *kernel, 1, 1), dtype), v((groups, *kernel, 1, 1), dtype, "poison")
+    bias = v((groups, 1), dtype) if seed % 3 else [None, None]
+    for i, device in enumerate((REFERENCE, CPU)):
+        device.conv(out[i], x[i], w[i], bias[i], stride, padding, dilation, "relu6" if seed % 4 == 0 else None)
+        device.conv_weight_grad(dw[i], x[i], g[i], stride, padding, dilation)
+    assert_same(out)
+    assert_same(dw)
 
 
 @pytest.mark.parametrize("h, k, stride, padding", [(4, 3, 1, 1), (4, 3, 2, 1), (2, 3, 2, 1), (1, 3, 1, 1),

@@ -5,8 +5,10 @@
     elementwise   map
     reduce        reduce, arg_reduce, moments, product_sums
     norm          batch_norm, batch_norm_grad
-    product       the loops around the register tile, for matmul, conv and
-    weight_grad   conv_weight_grad; runs: how a convolution walks through its taps and channels
+    product       the loops around the register tile, for matmul and conv
+    weight_grad   conv_weight_grad, around the same tile
+    depthwise     conv and conv_weight_grad for one channel a group
+    runs          how a convolution walks through its taps and channels
     pool          max_pool and its gradient, window_sum
     indexing      take, put, csr_matmul, add_rows
     softmax       softmax, cross_entropy, and their gradients
@@ -42,7 +44,6 @@ with _short_spin():
 from .buffer import allocate, empty_cache, memory_stats
 from .conv import conv
 from .elementwise import map
-from .gemm import conv_weight_grad
 from .indexing import add_rows, csr_matmul, put, take
 from .matmul import matmul
 from .norm import batch_norm, batch_norm_grad
@@ -51,6 +52,7 @@ from .pool import max_pool, max_pool_grad, max_pool_pick, window_sum
 from .recurrent import gru_step, gru_step_grad, lstm_step, lstm_step_grad
 from .reduce import arg_reduce, moments, product_sums, reduce
 from .softmax import cross_entropy, cross_entropy_grad, softmax, softmax_grad
+from .weight_grad import conv_weight_grad
 
 config, get_num_threads, set_num_threads = runtime.config, runtime.get_num_threads, runtime.set_num_threads
 

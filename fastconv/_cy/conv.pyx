@@ -12,19 +12,17 @@ How it is read, in order of preference:
 """
 from libc.stdint cimport int64_t
 
+from . cimport depthwise
 from .buffer cimport Buffer, new_buffer
 from .kernels cimport FC_NO_ACTIVATION, FC_RELU, FC_RELU6, fc_image, fc_run, fc_span
 from .product cimport (GATHERED, MATRIX, WINDOWS, Part, Product, Stretch, add_group, float_kernel, list_segments,
-                       multiply, read_array)
+                       multiply, plan_windows, read_array)
 from .runs cimport list_runs, read_image, tap_reaches
 from .strided cimport Loop
 
 cdef enum:
     LONGEST = 1536              # k of a panel of B that is kept in the second cache
     MOST_POSITIONS = 64         # output positions that may become parts
-    WINDOW_BYTES = 192 << 10    # what one padded copy may hold
-    BLOCK_PIXELS = 224          # outputs of a block that is read in place
-    MOST_PIXELS = 1024          # and of one that is copied
     STRETCH = 64                # rows of B that are packed by one task
 
 # Positions become parts when less than this share of (tap, position) pairs lies inside the image.
@@ -61,6 +59,9 @@ def conv(out, x, w, bias, stride, padding, dilation, activation=None):
         read_array(&lbias, bias)
         p.bias_stride = lbias.strides[0][1] // p.itemsize if p.columns > 1 else 1
         add_group(&p.groups, &lbias)
+    if depthwise.is_depthwise(&lx, &lw):
+        depthwise.correlate(&p, &lw, taps, dilations)
+        return
     choose_mode(&p, taps, dilations)
     plan = make_plan(&p, &lw, taps, dilations)
     multiply(&p)
@@ -175,29 +176,6 @@ cdef void choose_mode(Product *p, const int64_t *taps, const int64_t *dilation) 
     if p.mode == GATHERED:
         p.by_rows = im.stride[4] == 1 or im.step[2] * im.stride[3] != 1 or im.out[2] < 4
         p.a_stride = p.kernel.row_stride if p.by_rows else mr
-
-
-cdef void plan_windows(Product *p, const int64_t *taps, const int64_t *dilation) noexcept:
-    """Blocks of outputs, and the window that each reads."""
-    cdef const fc_image *im = &p.image
-    cdef int64_t mr = p.kernel.tile_rows, reach_h = (taps[1] - 1) * dilation[1] + 1
-    cdef int64_t reach_w = (taps[2] - 1) * dilation[2] + 1, pixel = taps[0] * im.size[4] * p.itemsize, rows, columns
-    p.block[1] = im.out[2]
-    p.block[0] = max(<int64_t>1, min(im.out[1], BLOCK_PIXELS // im.out[2]))
-    if p.copies:
-        columns = (WINDOW_BYTES // (pixel * reach_h) - reach_w) // im.step[2] + 1
-        p.block[1] = min(im.out[2], max(2 * mr, columns // mr * mr))
-        p.window[2] = (p.block[1] - 1) * im.step[2] + reach_w
-        rows = (WINDOW_BYTES // (pixel * p.window[2]) - reach_h) // im.step[1] + 1
-        p.block[0] = max(<int64_t>1, min(im.out[1], rows, MOST_PIXELS // p.block[1]))
-    p.blocks[0] = (im.out[1] + p.block[0] - 1) // p.block[0]
-    p.blocks[1] = (im.out[2] + p.block[1] - 1) // p.block[1]
-    p.block[0] = (im.out[1] + p.blocks[0] - 1) // p.blocks[0]
-    p.window[0] = taps[0]
-    p.window[1] = (p.block[0] - 1) * im.step[1] + reach_h
-    p.window[2] = (p.block[1] - 1) * im.step[2] + reach_w
-    p.dilation = dilation[0]
-    p.a_stride = im.step[2] * (im.size[4] if p.copies else im.stride[3])
 
 
 # --- spans of k ------------------------------------------------------------------------------

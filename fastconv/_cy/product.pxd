@@ -17,7 +17,7 @@ cdef struct Stretch:
 # Pixels with the same spans: all of them, or those of one output position.
 cdef struct Part:
     int64_t x, out              # where its first pixel lies, in elements
-    fc_span *spans
+    fc_span *spans              # b counts rows of B until multiply knows how these lie
     int64_t *segments           # segment i is spans[segments[i]:segments[i + 1]]
     int64_t n_segments
 
@@ -80,4 +80,6 @@ cdef int read_array(Loop *loop, object x) except -1
 cdef void add_group(Loop *groups, const Loop *x) noexcept
 cdef char *group_start(const Product *p, int operand, int64_t group) noexcept nogil
 cdef int64_t list_segments(int64_t *segments, const fc_span *spans, int64_t n, int64_t longest) noexcept nogil
+cdef void plan_windows(Product *p, const int64_t *taps, const int64_t *dilation) noexcept
+cdef void copy_window(const Product *p, const char *x, const int64_t *start, char *dst) noexcept nogil
 cdef int multiply(Product *p) except -1

@@ -25,6 +25,9 @@ from .strided cimport Loop, MAX_DIMS, add_array, locate, set_shape, unravel
 cdef enum:
     PACKED_BYTES = 12 << 20     # of B packed at once, where its columns can be cut
     BLOCK_TILES = 8             # tiles of one block
+    WINDOW_BYTES = 192 << 10    # what one padded copy may hold
+    BLOCK_PIXELS = 224          # outputs of a block that is read in place
+    MOST_PIXELS = 1024          # and of one that is copied
     PANELS_IN_PLACE = 4         # panels of B up to which rows in equal steps are not packed
     TILES_IN_PLACE = 2          # tiles of A up to which B is not packed
 
@@ -138,6 +141,29 @@ cdef void gather(const Product *p, const fc_image *image, int64_t segment, const
         else:
             p.kernel.pack_columns(a + tiles[i].a * p.itemsize, p.a_stride, image, tiles[i].out, tiles[i].rows, runs,
                                   n_runs)
+
+
+cdef void plan_windows(Product *p, const int64_t *taps, const int64_t *dilation) noexcept:
+    """Blocks of outputs, and the window that each reads."""
+    cdef const fc_image *im = &p.image
+    cdef int64_t mr = p.kernel.tile_rows, reach_h = (taps[1] - 1) * dilation[1] + 1
+    cdef int64_t reach_w = (taps[2] - 1) * dilation[2] + 1, pixel = taps[0] * im.size[4] * p.itemsize, rows, columns
+    p.block[1] = im.out[2]
+    p.block[0] = max(<int64_t>1, min(im.out[1], BLOCK_PIXELS // im.out[2]))
+    if p.copies:
+        columns = (WINDOW_BYTES // (pixel * reach_h) - reach_w) // im.step[2] + 1
+        p.block[1] = min(im.out[2], max(2 * mr, columns // mr * mr))
+        p.window[2] = (p.block[1] - 1) * im.step[2] + reach_w
+        rows = (WINDOW_BYTES // (pixel * p.window[2]) - reach_h) // im.step[1] + 1
+        p.block[0] = max(<int64_t>1, min(im.out[1], rows, MOST_PIXELS // p.block[1]))
+    p.blocks[0] = (im.out[1] + p.block[0] - 1) // p.block[0]
+    p.blocks[1] = (im.out[2] + p.block[1] - 1) // p.block[1]
+    p.block[0] = (im.out[1] + p.blocks[0] - 1) // p.blocks[0]
+    p.window[0] = taps[0]
+    p.window[1] = (p.block[0] - 1) * im.step[1] + reach_h
+    p.window[2] = (p.block[1] - 1) * im.step[2] + reach_w
+    p.dilation = dilation[0]
+    p.a_stride = im.step[2] * (im.size[4] if p.copies else im.stride[3])
 
 
 cdef int64_t list_window_tiles(const Product *p, const int64_t *start, const int64_t *size,
@@ -315,6 +341,14 @@ cdef void plan_blocks(Product *p, int threads) noexcept:
         p.column_blocks = min(most, 2 * threads)
 
 
+cdef void place_spans(Product *p) noexcept:
+    """From rows of B to elements."""
+    cdef int64_t i, part
+    for part in range(p.n_parts):
+        for i in range(p.parts[part].segments[p.parts[part].n_segments]):
+            p.parts[part].spans[i].b *= p.b_stride
+
+
 cdef int multiply(Product *p) except -1:
     """out = A B + bias for every group: the outer loops, and who computes which block."""
     cdef const fc_gemm *kernel = p.kernel
@@ -346,6 +380,7 @@ cdef int multiply(Product *p) except -1:
     p.a_bytes = round_up(p.a_bytes + 256, 64)
     p.thread_bytes = round_up(p.c_bytes + p.a_bytes + p.block_tiles * sizeof(Tile), 4096) + 64
     workspace = new_buffer(threads * p.thread_bytes)
+    place_spans(p)
     p.column = 0
     with nogil:
         while p.column < p.columns:

@@ -71,7 +71,7 @@ FC_INLINE void FC(tile_rows)(const int rows, const int vectors, const int by_row
             FC_UNROLL for (int v = 0; v < vectors; v++)
                 acc[r][v] = (VEC){0};
     for (const fc_span *s = spans; s < spans + n_spans; s++)
-        FC(tile_span)(rows, vectors, by_rows, a + s->a, a_stride, b + s->b * b_stride, b_stride, s->n, acc);
+        FC(tile_span)(rows, vectors, by_rows, a + s->a, a_stride, b + s->b, b_stride, s->n, acc);
     FC_UNROLL for (int r = 0; r < rows; r++)
         FC_UNROLL for (int v = 0; v < vectors; v++)
             STORE(c + r * c_stride + v * LANES, acc[r][v]);
@@ -485,6 +485,8 @@ static void FC(accumulate)(void *y, const void *x, int64_t n) {
     FC_SIMD for (int64_t i = 0; i < n; i++)
         d[i] += s[i];
 }
+
+#include "depthwise.h"
 
 typedef T FC(element);
 #undef FC

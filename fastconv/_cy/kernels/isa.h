@@ -89,10 +89,15 @@ typedef struct {
     int64_t k;              /* where the stretch starts in the packed contraction axis */
 } fc_run;
 
-/* n elements of k: they start at a in A, and at row b of B. */
+/* n elements of k: where they start in A and in B, in elements. */
 typedef struct {
     int64_t a, b, n;
 } fc_span;
+
+/* Where one tap of a depthwise kernel reads x, from the output's pixel, and w. */
+typedef struct {
+    int64_t x, w;
+} fc_tap;
 
 typedef struct {
     int tile_rows, tile_columns, lanes;
@@ -129,6 +134,12 @@ typedef struct {
      * and then the activation. */
     void (*store)(void *out, int64_t out_row, int64_t out_column, const void *c, int64_t c_stride,
                   int64_t rows, int64_t columns, const void *bias, int64_t bias_stride, int activation);
+    /* Depthwise: n outputs, x_step apart in x, of all channels, which lie side by side. */
+    void (*depthwise)(void *out, int64_t out_step, const void *x, int64_t x_step, const fc_tap *taps, int64_t n_taps,
+                      const void *w, int64_t n, int64_t channels, const void *bias, int activation);
+    /* acc[t * acc_step + c] += the sum over n pixels of x[... + t * tap_step + c] * g[... + c], in order. */
+    void (*depthwise_grad)(void *acc, int64_t acc_step, const void *x, int64_t x_step, int64_t tap_step, int64_t taps,
+                           const void *g, int64_t g_step, int64_t n, int64_t channels);
     /* y[j] += a * x[j * stride] */
     void (*axpy)(void *y, double a, const void *x, int64_t n, int64_t stride);
     /* y[i] += x[i] */

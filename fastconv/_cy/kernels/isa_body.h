@@ -48,6 +48,7 @@
     .tile = tile_##suffix, .panel = panel_##suffix, .pack_rows = pack_rows_##suffix, .pack_columns = pack_columns_##suffix, \
     .pack_b = pack_b_##suffix, .copy_block = copy_block_##suffix, .transpose = transpose_block_##suffix, \
     .copy_pixels = copy_pixels_##suffix, .store = store_##suffix, \
+    .depthwise = depthwise_##suffix, .depthwise_grad = depthwise_grad_##suffix, \
     .axpy = axpy_##suffix, .accumulate = accumulate_##suffix}
 
 const fc_kernels FC_CAT(fc_kernels, FC_ISA) = {
