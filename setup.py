@@ -14,6 +14,8 @@ import warnings
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
+# Plain Python that Cython compiles with the types of the .pxd beside it, and the arithmetic below it.
+METADATA = ("view.pyx", "modes.pyx", "array.py", "autograd.py", "tensor.py")
 PACKAGE = "fastconv/_cy"
 KERNELS = f"{PACKAGE}/kernels"
 MODULES = ("runtime", "buffer", "strided", "elementwise", "reduce", "norm", "product", "matmul", "runs", "conv",
@@ -123,7 +125,9 @@ def extensions():
     directives = {"language_level": 3, "binding": True, "cdivision": True, "boundscheck": DEBUG,
                   "wraparound": False, "initializedcheck": False, "freethreading_compatible": True,
                   "embedsignature": False}
-    return cythonize(modules, compiler_directives=directives)
+    metadata = [Extension(f"fastconv.{os.path.splitext(name)[0]}", [f"fastconv/{name}"]) for name in METADATA]
+    as_python = {**directives, "cdivision": False, "boundscheck": True, "wraparound": True}
+    return cythonize(modules, compiler_directives=directives) + cythonize(metadata, compiler_directives=as_python)
 
 
 setup(ext_modules=extensions(), cmdclass={"build_ext": BuildKernels})

@@ -14,17 +14,20 @@ Called with Arrays it computes; called with Tensors it also records a Node. A ru
 and operators that work on both, so one rule serves the plain walk (on Arrays: nothing is recorded)
 and create_graph=True (on Tensors). The walk goes from the newest node to the oldest, which is an
 order in which every gradient is complete before it is used, and frees the graph behind it.
+
+This file is plain Python that Cython compiles; autograd.pxd gives it the C types.
 """
 import contextlib
-import heapq
 import inspect
 import itertools
-import threading
+from heapq import heappop, heappush
 
 import numpy as np
 
-from .array import FLOAT64, FLOATS, Array, array
+from .array import FLOAT64, Array, array
+from .modes import anomaly, recording, set_anomaly, set_recording
 from .row_gradient import RowGradient
+from .view import is_float
 
 REGISTRY: dict = {}       # name -> Op
 
@@ -32,18 +35,14 @@ _clock = itertools.count()
 _tensor_class = None
 
 
-class _Modes(threading.local):
-    recording = True
-    anomaly = False
-
-
-_modes = _Modes()
-
-
 class Variable:
-    """What the graph knows of a Tensor: its data, whether it needs a gradient, and who made it."""
+    """What the graph knows of a Tensor.
 
-    __slots__ = ("data", "_grad", "requires_grad", "node", "output", "__weakref__")
+    data                its Array
+    requires_grad       whether it needs a gradient
+    _grad               the gradient that backward collected, or None
+    node, output        which output of which recorded call it is; None, 0 for a leaf
+    """
 
 
 def register_tensor_class(cls):
@@ -54,21 +53,29 @@ def register_tensor_class(cls):
 
 def _wrap(data, node=None, output=0):
     tensor = _tensor_class.__new__(_tensor_class)
-    tensor.data, tensor._grad, tensor.node, tensor.output = data, None, node, output
+    tensor.data = data
+    tensor.node = node
+    tensor.output = output
     tensor.requires_grad = node is not None
     return tensor
 
 
 # --- modes -----------------------------------------------------------------------------------
 
-@contextlib.contextmanager
-def _mode(name, value):
-    before = getattr(_modes, name)
-    setattr(_modes, name, value)
-    try:
-        yield
-    finally:
-        setattr(_modes, name, before)
+class _Mode(contextlib.ContextDecorator):
+    """Context manager and decorator that sets one of the switches of modes.pyx."""
+
+    def __init__(self, switch, value):
+        self.switch, self.value, self.before = switch, value, []
+
+    def __enter__(self):
+        self.before.append(self.switch(self.value))
+
+    def __exit__(self, *error):
+        self.switch(self.before.pop())
+
+    def _recreate_cm(self):
+        return _Mode(self.switch, self.value)       # each call of a decorated function has its own
 
 
 def no_grad():
@@ -80,30 +87,30 @@ def no_grad():
     ...     (w * 2).requires_grad
     False
     """
-    return _mode("recording", False)
+    return _Mode(set_recording, False)
 
 
 def enable_grad():
     """Context manager and decorator: ops inside record, also within no_grad."""
-    return _mode("recording", True)
+    return _Mode(set_recording, True)
 
 
 def is_grad_enabled():
     """Whether ops record a graph in this thread."""
-    return _modes.recording
+    return recording()
 
 
 def detect_anomaly():
     """Context manager: the first op whose output or gradient holds NaN or infinity raises
     FloatingPointError with its name. Slow: every result is read back.
     """
-    return _mode("anomaly", True)
+    return _Mode(set_anomaly, True)
 
 
 def _check_finite(what, values):
     for value in values:
         data = value.data if isinstance(value, Variable) else getattr(value, "values", value)
-        if isinstance(data, Array) and data.dtype in FLOATS and data.size:
+        if isinstance(data, Array) and is_float(data.dtype) and data.size:
             finite = data._map("isfinite", result=np.bool_)
             if not finite.min().item():
                 raise FloatingPointError(f"{what} holds NaN or infinity (shape {data.shape}, dtype {data.dtype})")
@@ -149,21 +156,40 @@ class Op:
         return rule
 
     def __call__(self, *args, **kwargs):
+        return self.apply(args, kwargs)
+
+    def apply(self, args, keywords):
+        """The op on these arguments: inputs, then parameters."""
         count = len(args) if self.variadic else self.inputs
         if len(args) < count:
-            bound = self.signature.bind(*args, **kwargs)
+            bound = self.signature.bind(*args, **keywords)
             bound.apply_defaults()
-            args, kwargs = bound.args, bound.kwargs
-        inputs, parameters = args[:count], args[count:]
-        arrays = _as_arrays(self.name, inputs)
-        out = self.forward(*arrays, *parameters, **kwargs)
-        if _modes.anomaly:
+            args, keywords = bound.args, bound.kwargs
+        plain, device = list(args), None
+        has_variables = needs_grad = foreign = False
+        for i in range(count):
+            x = args[i]
+            if isinstance(x, Variable):
+                variable = x
+                has_variables = True
+                needs_grad = needs_grad or variable.requires_grad
+                plain[i] = variable.data
+                device = variable.data.device
+            elif isinstance(x, Array):
+                device = x.device
+            else:
+                foreign = _check_operand(self.name, x, i) or foreign
+        if foreign or device is None:
+            _convert_operands(plain, count, device)
+        call = tuple(plain)
+        out = self.forward(*call, **keywords) if keywords else self.forward(*call)
+        if anomaly():
             _check_finite(f"the output of op {self.name!r}", out if self.outputs else (out,))
-        if not any(isinstance(x, Variable) for x in inputs):
+        if not has_variables:
             return out
         node = None
-        if self.differentiable and _modes.recording and any(isinstance(x, Variable) and x.requires_grad for x in inputs):
-            node = Node(self, inputs, arrays, parameters, kwargs, out)
+        if needs_grad and self.differentiable and recording():
+            node = _record(self, args, call, keywords, out, count)
         return _wrap_outputs(self, out, node) if self.outputs else _wrap(out, node)
 
     def carries_gradient(self, output):
@@ -191,83 +217,99 @@ def op(forward=None, *, inputs=None, broadcasts=False, composite=None, different
 
 
 def _wrap_outputs(op, arrays, node):
-    return tuple(_wrap(a, node if op.carries_gradient(i) else None, i) for i, a in enumerate(arrays))
+    return tuple([_wrap(a, node if op.carries_gradient(i) else None, i) for i, a in enumerate(arrays)])
 
 
-def _as_arrays(name, inputs):
-    arrays, device = [], None
-    for x in inputs:
-        if isinstance(x, Variable):
-            x = x.data
-        if isinstance(x, Array):
-            device = device or x.device
-        elif isinstance(x, str) or not (x is None and arrays or       # None may stand for a bias, not for x
-                                        isinstance(x, (bool, int, float, np.generic, np.ndarray, list))):
-            raise TypeError(f"{name} takes tensors, arrays and numbers, not {type(x).__name__}")
-        arrays.append(x)
-    if any(isinstance(x, (np.ndarray, list)) for x in arrays) or device is None:
-        arrays = [x if x is None or isinstance(x, Array) or (device and not isinstance(x, (np.ndarray, list)))
-                  else array(x, device=device) for x in arrays]
-    return arrays
+def _check_operand(name, x, place):
+    """Whether an input that is no tensor must become one; TypeError for what can be none."""
+    if x is None and place:                 # None may stand for a bias, not for x
+        return False
+    if not isinstance(x, (float, int, np.generic, np.ndarray, list)) or isinstance(x, str):     # np.str_ is both
+        raise TypeError(f"{name} takes tensors, arrays and numbers, not {type(x).__name__}")
+    return isinstance(x, (np.ndarray, list))
+
+
+def _convert_operands(plain, count, device):
+    """NumPy arrays and lists become Arrays on this device; numbers too where there is no tensor to say which."""
+    known = device
+    for i in range(count):
+        x = plain[i]
+        if isinstance(x, (np.ndarray, list)) or (device is None and x is not None and not isinstance(x, Array)):
+            plain[i] = array(x, device=known)
 
 
 # --- the graph -------------------------------------------------------------------------------
 
 class Node:
-    """One recorded call of an op. `inputs` as passed, `arrays` their data then, `out` the result."""
+    """One recorded call of an op.
 
-    __slots__ = ("op", "inputs", "arrays", "parameters", "keywords", "out", "time")
-
-    def __init__(self, op, inputs, arrays, parameters, keywords, out):
-        self.op, self.inputs, self.arrays, self.out = op, inputs, arrays, out
-        self.parameters, self.keywords = parameters, keywords
-        self.time = next(_clock)
+    args, keywords      as passed; the first `count` of args are its inputs
+    call                args with the Arrays that the Tensors held then
+    out                 the result, an Array or a tuple of them
+    time                a number that grows with every call
+    """
 
     def outputs(self):
         return self.out if isinstance(self.out, tuple) else (self.out,)
 
     def free(self):
-        self.inputs = self.arrays = self.out = None
+        self.args = self.call = self.out = None
 
     def check_alive(self):
-        if self.inputs is None:
+        if self.args is None:
             raise RuntimeError(f"the graph behind op {self.op.name!r} was freed by an earlier backward; "
                                "pass retain_graph=True there")
 
     def sources(self):
         """The inputs that need gradients."""
-        return [x for x in self.inputs if isinstance(x, Variable) and x.requires_grad]
+        return [x for x in self.args[:self.count] if isinstance(x, Variable) and x.requires_grad]
 
     def input_gradients(self, grads, needed, create_graph):
-        """Gradients of the inputs at indices `needed`, in that order."""
+        """Gradients of the inputs at indices `needed`, in that order; grads has one for each output."""
         op = self.op
         if create_graph and op.composite:
             return self._through_composite(grads, needed)
-        inputs = self.inputs if create_graph else self.arrays
-        y = _wrap_outputs(op, self.outputs(), self) if create_graph else self.outputs()
-        if not op.outputs:
-            (grads,), (y,) = grads, y
-        args = (grads, y, *inputs, *self.parameters)
-        if op.joint_rule:
-            all_grads = op.joint_rule(*args, **self.keywords)
-            if not isinstance(all_grads, tuple):
-                all_grads = (all_grads,)
-            found = [all_grads[i] for i in needed]
-        else:
-            for i in needed:
-                if i not in op.rules:
-                    raise NotImplementedError(f"op {op.name!r} has no gradient with respect to {op.names[i]!r}")
-            found = [op.rules[i](*args, **self.keywords) for i in needed]
+        y = self.outputs()
+        if create_graph:
+            y = _wrap_outputs(op, y, self)
+        head = (grads, y) if op.outputs else (grads[0], y[0])
+        arguments = head + (self.args if create_graph else self.call)
+        found = self._apply_rules(arguments, needed)
         if op.broadcasts:
-            found = [_fit(g, self.arrays[i]) for g, i in zip(found, needed)]
+            found = [_fit(g, self.call[i]) for g, i in zip(found, needed)]
+        return found
+
+    def _apply_rules(self, arguments, needed):
+        op, keywords = self.op, self.keywords
+        if op.joint_rule is not None:
+            grads = op.joint_rule(*arguments, **keywords) if keywords else op.joint_rule(*arguments)
+            return [grads[i] for i in needed] if isinstance(grads, tuple) else [grads]
+        found = []
+        for i in needed:
+            if i not in op.rules:
+                raise NotImplementedError(f"op {op.name!r} has no gradient with respect to {op.names[i]!r}")
+            rule = op.rules[i]
+            found.append(rule(*arguments, **keywords) if keywords else rule(*arguments))
         return found
 
     def _through_composite(self, grads, needed):
         # Aliases, so that an input that depends on another one still gets its partial derivative.
-        aliases = [alias(x) if i in needed else x for i, x in enumerate(self.inputs)]
-        ys = _as_tuple(self.op.composite(*aliases, *self.parameters, **self.keywords))
+        aliases = [alias(x) if i in needed else x for i, x in enumerate(self.args[:self.count])]
+        ys = _as_tuple(self.op.composite(*aliases, *self.args[self.count:], **self.keywords))
         pairs = [(y, g) for y, g in zip(ys, grads) if y is not None and g is not None]
         return grad([y for y, _ in pairs], [aliases[i] for i in needed], [g for _, g in pairs], create_graph=True)
+
+
+def _record(op, args, call, keywords, out, count):
+    node = Node.__new__(Node)
+    node.op = op
+    node.args = args
+    node.call = call
+    node.keywords = keywords
+    node.out = out
+    node.count = count
+    node.time = next(_clock)
+    return node
 
 
 @op
@@ -360,46 +402,79 @@ def _place(tensor):
     return tensor if tensor.node is None else (tensor.node, tensor.output)
 
 
+class _Walk:
+    """The state of one walk: who waits for more gradients, and what has arrived.
+
+    targets     the places whose gradients are wanted, or None for every leaf
+    useful      the nodes that lead to them, or None for all
+    waiting     time of a node -> [node, gradient of its first output, ...]
+    queue       a heap of these times, negative: the newest first
+    found       place -> gradient
+    """
+
+    def __init__(self, targets, useful):
+        self.targets, self.useful = targets, useful
+        self.waiting, self.queue, self.found = {}, [], {}
+
+    def give(self, tensor, g):
+        """Add g to the gradient of a tensor."""
+        node = tensor.node
+        if node is not None and isinstance(g, RowGradient):
+            g = g.dense()
+        if self.targets is not None:
+            place = _place(tensor)
+            if place in self.targets:
+                self.found[place] = self.found[place] + g if place in self.found else g
+        elif node is None:
+            self.found[tensor] = self.found[tensor] + g if tensor in self.found else g
+        if node is None or (self.useful is not None and node not in self.useful):
+            return
+        slot = self.waiting.get(node.time)
+        if slot is None:
+            node.check_alive()
+            slot = [node] + [None] * (len(node.out) if node.op.outputs else 1)
+            self.waiting[node.time] = slot
+            heappush(self.queue, -node.time)
+        before = slot[tensor.output + 1]
+        slot[tensor.output + 1] = g if before is None else before + g
+
+    def wants(self, x):
+        """Whether an input of a useful node needs its gradient."""
+        if not isinstance(x, Variable) or not x.requires_grad:
+            return False
+        return self.useful is None or x.node in self.useful or _place(x) in self.targets
+
+    def run(self, create_graph, retain_graph):
+        while self.queue:
+            slot = self.waiting.pop(-heappop(self.queue))
+            node = slot[0]
+            node.check_alive()
+            args = node.args
+            needed = [i for i in range(node.count) if self.wants(args[i])]
+            results = node.input_gradients(_fill_missing(node, slot, create_graph), needed, create_graph)
+            if anomaly():
+                _check_finite(f"the gradient of op {node.op.name!r}", results)
+            for i, g in zip(needed, results):
+                if g is not None:
+                    self.give(args[i], g)
+            if not retain_graph:
+                node.free()
+
+
 def _walk(roots, seeds, targets, create_graph, retain_graph):
     """Gradients of the roots (weighted by seeds) at `targets`: dict place -> gradient.
 
     targets is a set of places, or None for every leaf that requires a gradient.
     """
-    useful = None if targets is None else _leading_to(roots, targets)
-    pending, queue, found = {}, [], {}
-
-    def give(tensor, g):
-        place, node = _place(tensor), tensor.node
-        if node is not None and isinstance(g, RowGradient):
-            g = g.dense()
-        if place in targets if targets is not None else node is None:
-            found[place] = found[place] + g if place in found else g
-        if node is not None and (useful is None or node in useful):
-            if node not in pending:
-                pending[node] = {}
-                heapq.heappush(queue, (-node.time, node))
-            grads = pending[node]
-            grads[tensor.output] = grads[tensor.output] + g if tensor.output in grads else g
-
-    for root, seed in zip(roots, seeds):
-        give(root, seed)
-    while queue:
-        _, node = heapq.heappop(queue)
-        node.check_alive()
-        grads = pending.pop(node)
-        needed = [i for i, x in enumerate(node.inputs) if isinstance(x, Variable) and x.requires_grad
-                  and (useful is None or x.node in useful or _place(x) in targets)]
-        filled = _fill_missing(node, grads, create_graph)
-        with _mode("recording", create_graph):
-            results = node.input_gradients(filled, needed, create_graph)
-        if _modes.anomaly:
-            _check_finite(f"the gradient of op {node.op.name!r}", results)
-        for i, g in zip(needed, results):
-            if g is not None:
-                give(node.inputs[i], g)
-        if not retain_graph:
-            node.free()
-    return found
+    walk = _Walk(targets, None if targets is None else _leading_to(roots, targets))
+    before = set_recording(create_graph)
+    try:
+        for root, seed in zip(roots, seeds):
+            walk.give(root, seed)
+        walk.run(create_graph, retain_graph)
+    finally:
+        set_recording(before)
+    return walk.found
 
 
 def _leading_to(roots, targets):
@@ -411,17 +486,16 @@ def _leading_to(roots, targets):
     return useful
 
 
-def _fill_missing(node, grads, create_graph):
+def _fill_missing(node, slot, create_graph):
     """One gradient per output; zeros for an output that nothing used."""
-    filled = []
-    for i, out in enumerate(node.outputs()):
-        g = grads.get(i)
+    grads = slot[1:]
+    for i, g in enumerate(grads):
         if g is None and node.op.carries_gradient(i):
+            out = node.outputs()[i]
             g = out._map("copy", dtype=out.dtype)
             g._fill(0)
-            g = _wrap(g) if create_graph else g
-        filled.append(g)
-    return tuple(filled)
+            grads[i] = _wrap(g) if create_graph else g
+    return tuple(grads)
 
 
 def _seed(tensor, gradient, create_graph):
@@ -453,7 +527,7 @@ def backward(tensor, gradient=None, create_graph=False, retain_graph=None):
     given = {id((seed.data if create_graph else seed).buffer)}
     for leaf, g in found.items():
         if create_graph:
-            with _mode("recording", True):
+            with _Mode(set_recording, True):
                 leaf._grad = g if leaf._grad is None else leaf.grad + g
         elif leaf._grad is not None:
             leaf._grad = _kept(getattr(leaf._grad, "data", leaf._grad) + g)

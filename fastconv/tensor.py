@@ -1,12 +1,17 @@
-"""Tensor: an Array that remembers how it was made. Its operators and methods call ops."""
+"""Tensor: an Array that remembers how it was made. Its operators and methods call ops.
+
+This file is plain Python that Cython compiles; tensor.pxd gives it the C types.
+"""
 import numpy as np
 
 from . import autograd, ops
-from .array import FLOATS, Array, array
+from .array import Array, array
+from .autograd import Variable
 from .row_gradient import RowGradient
+from .view import is_float
 
 
-class Tensor(autograd.Variable):
+class Tensor(Variable):
     """An n-dimensional array with automatic differentiation.
 
     obj            an Array or a Tensor (shared, not copied, unless dtype or device ask for another),
@@ -21,22 +26,22 @@ class Tensor(autograd.Variable):
     array([2., 4., 6.], dtype=float32)
     """
 
-    __slots__ = ()
     __array_ufunc__ = None
-    __hash__ = object.__hash__
+
+    def __hash__(self):
+        return id(self) >> 4
 
     def __init__(self, obj, dtype=None, device=None, requires_grad=False):
-        if isinstance(obj, autograd.Variable):
+        if isinstance(obj, Variable):
             obj = obj.data
         if isinstance(obj, Array):
             moved = obj if device is None else obj.to(device)
             self.data = moved if dtype is None else moved.astype(dtype, copy=False)
         else:
             self.data = array(obj, dtype, device)
-        if requires_grad and self.data.dtype not in FLOATS:
+        if requires_grad and not is_float(self.data.dtype):
             raise TypeError(f"only floating tensors can require a gradient, not {self.data.dtype}")
         self.requires_grad = bool(requires_grad)
-        self._grad, self.node, self.output = None, None, 0
 
     # --- what it is
 
@@ -195,17 +200,20 @@ class Tensor(autograd.Variable):
     def T(self): return ops.permute(self, tuple(reversed(range(self.ndim))))
 
 
+_NO_KEYWORDS: dict = {}
+
+
 def _rebuild(cls, data, requires_grad, grad):
     tensor = cls(data, requires_grad=requires_grad)
     tensor._grad = grad
     return tensor
 
 
-def _binary(function, a, b):
-    for x in (a, b):
-        if not isinstance(x, (Tensor, Array, np.ndarray, np.generic, bool, int, float)):
-            return NotImplemented
-    return function(a, b)
+def _binary(op, a, b):
+    other = b if isinstance(a, Tensor) else a
+    if not isinstance(other, (Tensor, Array, float, int, np.ndarray, np.generic)):
+        return NotImplemented
+    return op.apply((a, b), _NO_KEYWORDS)
 
 
 def _loose(values):

@@ -14,9 +14,8 @@ import fastconv as fc
 
 ROOT = Path(fc.__file__).parent
 # Each may import only what stands before it.
-ORDER = ["reference", "random", "_cy", "cl", "device", "array", "row_gradient", "autograd", "ops", "tensor", "init", "nn",
-         "optim", "io", "data",
-         "selftest", "__main__"]
+ORDER = ["reference", "random", "view", "modes", "_cy", "cl", "device", "array", "row_gradient", "autograd", "ops", "tensor",
+         "init", "nn", "optim", "io", "data", "selftest", "__main__"]
 
 
 def imported_rooms(path):

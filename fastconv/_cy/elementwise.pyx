@@ -8,6 +8,7 @@ is filled once.
 from cython.parallel cimport prange
 from libc.stdint cimport int32_t, int64_t, uint8_t
 
+from ..view cimport View
 from .buffer cimport Buffer, new_buffer
 from .kernels cimport (FC_BOOL, FC_F32, FC_F64, FC_I32, FC_I64, FC_OPS, FC_U8, fc_map)
 from .runtime cimport kernels, threads_for
@@ -109,10 +110,10 @@ def map(name, out, *inputs):
     if name == "copy":
         code = plan.loop.dtype[0]
     for x in inputs:
-        if code < 0 and hasattr(x, "buffer"):
+        if code < 0 and isinstance(x, View):
             code = dtype_code(x.dtype)
     for n, x in enumerate(inputs):
-        if hasattr(x, "buffer"):
+        if isinstance(x, View):
             add_array(&plan.loop, x)
         else:
             add_scalar(&plan, FC_BOOL if name == "where" and n == 0 else code, x)
@@ -137,7 +138,7 @@ cdef int check_exponents(exponent) except -1:
     cdef int64_t index[MAX_DIMS]
     cdef char *at
     cdef int negative = 0
-    if not hasattr(exponent, "buffer"):
+    if not isinstance(exponent, View):
         negative = exponent < 0
     else:
         set_shape(&loop, exponent)

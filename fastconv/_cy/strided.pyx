@@ -7,6 +7,7 @@ import numpy as np
 from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.string cimport memcpy, memset
 
+from ..view cimport View
 from .buffer cimport Buffer
 from .kernels cimport FC_BOOL, FC_F32, FC_F64, FC_I32, FC_I64, FC_U8
 
@@ -20,7 +21,12 @@ for _kind in "ilq":
     CODES[np.dtype(_kind).num] = FC_I32 if np.dtype(_kind).itemsize == 4 else FC_I64
 
 
+cdef object FLOAT32 = np.dtype(np.float32)
+
+
 cdef int dtype_code(object dtype) except -1:
+    if dtype is FLOAT32:
+        return FC_F32
     cdef int num = dtype.num
     if num < 0 or num >= 64 or CODES[num] < 0:
         raise TypeError(f"the CPU device has no kernels for dtype {dtype}")
@@ -29,7 +35,7 @@ cdef int dtype_code(object dtype) except -1:
 
 cdef int set_shape(Loop *loop, object x) except -1:
     """Start a Loop over x's shape, without operands."""
-    cdef tuple shape = x.shape
+    cdef tuple shape = (<View?>x).shape
     cdef int d
     loop.operands = 0
     loop.ndim = <int>len(shape)
@@ -42,14 +48,15 @@ cdef int set_shape(Loop *loop, object x) except -1:
 
 cdef int add_array(Loop *loop, object x) except -1:
     """Append x (an Array of the Loop's ndim; size 1 where the Loop's is larger broadcasts). Its number."""
+    cdef View view = <View?>x
     cdef int operand = loop.operands, d
-    cdef Buffer buffer = <Buffer?>x.buffer
-    cdef tuple shape = x.shape, strides = x.strides
-    cdef int code = dtype_code(x.dtype)
+    cdef Buffer buffer = <Buffer?>view.buffer
+    cdef tuple shape = view.shape, strides = view.strides
+    cdef int code = dtype_code(view.dtype)
     cdef int itemsize = 4 if code in (FC_F32, FC_I32) else 8 if code in (FC_F64, FC_I64) else 1
     loop.dtype[operand] = code
     loop.itemsize[operand] = itemsize
-    loop.data[operand] = buffer.ptr + <int64_t>x.offset * itemsize
+    loop.data[operand] = buffer.ptr + view.offset * itemsize
     for d in range(loop.ndim):
         if <int64_t>shape[d] == 1:
             loop.strides[operand][d] = 0

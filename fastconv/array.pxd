@@ -1,0 +1,30 @@
+"""The C types that array.py is compiled with."""
+cimport cython
+from libc.stdint cimport int64_t
+
+from .view cimport (View, as_axes, as_shape, broadcast_strides, compact_strides, dense_strides, elements, indexed,
+                    is_float, is_row_major, itemsize_of, repeats, reshaped_strides)
+
+cdef class Array(View):
+    pass
+
+cpdef as_dtype(dtype)
+cpdef promote(a, b)
+cpdef Array empty(shape, dtype=*, device=*, strides=*)
+cdef Array _allocate(tuple shape, tuple strides, dtype, device)
+cdef Array _new(buffer, tuple shape, tuple strides, int64_t offset, dtype, device)
+
+cdef _arithmetic(str name, Array x, other, bint reverse=*, bint floating=*)
+cdef _compare(str name, Array x, other)
+@cython.locals(inputs=list)
+cdef Array _apply(str name, tuple operands, dtype, result)
+@cython.locals(uniform=bint, i=Py_ssize_t, shape=tuple, strides=tuple)
+cdef Array _launch(str name, list inputs, dtype)
+cdef Array _broadcast(Array x, tuple shape)
+@cython.locals(a=Array, b=Array, out=Array, rows=int64_t, inner=int64_t, columns=int64_t)
+cdef Array _matmul(Array x, Array y)
+cdef bint _is_number(value) except -1
+cdef _operand(value, Array beside)
+cdef object _size(Array x)
+cdef _scalar(value, dtype)
+cdef _common_dtype(operands)
