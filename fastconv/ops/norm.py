@@ -1,8 +1,9 @@
 """Normalisation: statistics over some axes, one fused pass forward, two backward."""
 import math
 
-from ..array import _same_order_strides, as_axes, empty, same_float_dtype
+from ..array import as_axes, empty, same_float_dtype
 from ..autograd import op
+from ..view import dense_strides
 from .elementwise import activated, check_activation, multiply
 from .reduce import mean as mean_over
 from .shape import reshape
@@ -81,7 +82,7 @@ def _batch_norm_composite(x, weight, bias, running_mean, running_var, momentum, 
 @op(inputs=3, outputs=1, composite=_batch_norm_composite)
 def _batch_norm(x, weight, bias, running_mean, running_var, momentum, eps, activation):
     """Returns (act((x - mean) * rstd * weight + bias), mean, rstd); moves the running statistics in place."""
-    y = empty(x.shape, x.dtype, x.device, _same_order_strides(x.shape, (x,)))
+    y = empty(x.shape, x.dtype, x.device, dense_strides(x.shape, x.strides))
     mean, rstd = (empty(x.shape[1:2], x.dtype, x.device) for _ in range(2))
     x.device.batch_norm(y, mean, rstd, running_mean, running_var, x, weight, bias, float(momentum), float(eps), activation)
     return y, mean, rstd
@@ -90,7 +91,7 @@ def _batch_norm(x, weight, bias, running_mean, running_var, momentum, eps, activ
 @_batch_norm.gradient
 def _(g, y, x, weight, bias, running_mean, running_var, momentum, eps, activation):
     (g, *_), (_, mean, rstd) = g, y
-    dx = empty(x.shape, x.dtype, x.device, _same_order_strides(x.shape, (x,)))
+    dx = empty(x.shape, x.dtype, x.device, dense_strides(x.shape, x.strides))
     d_weight, d_bias = (empty(mean.shape, x.dtype, x.device) for _ in range(2))
     x.device.batch_norm_grad(dx, d_weight, d_bias, g, x, mean, rstd, weight, bias, activation)
     return dx, d_weight, d_bias
