@@ -4,7 +4,7 @@
  * A few rows go through each pass together, as many as fit the cache: one row of a few columns is one
  * long chain of latencies, those of several rows overlap.
  */
-#define FC_ROW_LANES 32
+#define FC_SOFTMAX_LANES 32
 #define FC_MOST_ROWS 16
 #define FC_TOGETHER(n) ((n) >= 1024 ? 1 : (n) >= 256 ? 4 : FC_MOST_ROWS)
 
@@ -13,7 +13,7 @@
 #define FC_ROW_OF(type, k, i) ((type *)p->data[k] + (i) * p->row[k])
 
 #define FC_FOLD(lane, STEP) do { \
-    FC_UNROLL for (int span = FC_ROW_LANES / 2; span; span /= 2) \
+    FC_UNROLL for (int span = FC_SOFTMAX_LANES / 2; span; span /= 2) \
         FC_SIMD for (int l = 0; l < span; l++) \
             lane[l] = STEP(lane[l], lane[l + span]); \
     } while (0)
@@ -23,35 +23,35 @@
 #define FC_DEFINE_SOFTMAX(dtype, T) \
     /* The end of a row that fills no block, filled up with -infinity: whole vectors, and e^x adds 0. */ \
     FC_INLINE void row_end_##dtype(T *end, const T *x, int64_t s, int64_t n) { \
-        const int64_t left = n % FC_ROW_LANES; \
-        FC_SIMD for (int l = 0; l < FC_ROW_LANES; l++) \
+        const int64_t left = n % FC_SOFTMAX_LANES; \
+        FC_SIMD for (int l = 0; l < FC_SOFTMAX_LANES; l++) \
             end[l] = -INFINITY; \
         for (int64_t l = 0; l < left; l++) \
             end[l] = x[(n - left + l) * s]; \
     } \
     FC_INLINE T row_max_##dtype(const T *x, int64_t s, int64_t n, const T *end) { \
-        T lane[FC_ROW_LANES]; \
-        FC_SIMD for (int l = 0; l < FC_ROW_LANES; l++) \
+        T lane[FC_SOFTMAX_LANES]; \
+        FC_SIMD for (int l = 0; l < FC_SOFTMAX_LANES; l++) \
             lane[l] = end[l]; \
-        for (int64_t j = 0; j + FC_ROW_LANES <= n; j += FC_ROW_LANES) \
-            FC_SIMD for (int l = 0; l < FC_ROW_LANES; l++) \
+        for (int64_t j = 0; j + FC_SOFTMAX_LANES <= n; j += FC_SOFTMAX_LANES) \
+            FC_SIMD for (int l = 0; l < FC_SOFTMAX_LANES; l++) \
                 lane[l] = FC_LARGER(lane[l], x[(j + l) * s]); \
         FC_FOLD(lane, FC_LARGER); \
         return lane[0]; \
     } \
     /* The sum of exp(x - top); the terms themselves to y, unless NULL. */ \
     FC_INLINE T row_exp_sum_##dtype(T *y, int64_t sy, const T *x, int64_t s, int64_t n, T *end, T top) { \
-        double lane[FC_ROW_LANES] = {0}; \
+        double lane[FC_SOFTMAX_LANES] = {0}; \
         int64_t j = 0; \
-        for (; j + FC_ROW_LANES <= n; j += FC_ROW_LANES) \
-            FC_SIMD for (int l = 0; l < FC_ROW_LANES; l++) { \
+        for (; j + FC_SOFTMAX_LANES <= n; j += FC_SOFTMAX_LANES) \
+            FC_SIMD for (int l = 0; l < FC_SOFTMAX_LANES; l++) { \
                 const T e = FC_EXP(x[(j + l) * s] - top); \
                 if (y) \
                     y[(j + l) * sy] = e; \
                 lane[l] += e; \
             } \
         if (j < n) { \
-            FC_SIMD for (int l = 0; l < FC_ROW_LANES; l++) { \
+            FC_SIMD for (int l = 0; l < FC_SOFTMAX_LANES; l++) { \
                 end[l] = FC_EXP(end[l] - top); \
                 lane[l] += end[l]; \
             } \
@@ -63,7 +63,7 @@
     } \
     /* operands: out, x */ \
     FC_INLINE void softmax_rows_##dtype(const fc_rows *p, int64_t first, int64_t rows, int is_log, int64_t sy, int64_t s) { \
-        T top[FC_MOST_ROWS], total[FC_MOST_ROWS] = {0}, end[FC_MOST_ROWS][FC_ROW_LANES]; \
+        T top[FC_MOST_ROWS], total[FC_MOST_ROWS] = {0}, end[FC_MOST_ROWS][FC_SOFTMAX_LANES]; \
         for (int64_t i = 0; i < rows; i++) \
             row_end_##dtype(end[i], FC_ROW_OF(const T, 1, first + i), s, p->n); \
         for (int64_t i = 0; i < rows; i++) \
@@ -95,10 +95,10 @@
     } \
     FC_INLINE void softmax_grad_row_##dtype(T *d, int64_t sd, const T *g, int64_t sg, const T *y, int64_t sy, int64_t n, \
                                             int is_log) { \
-        double lane[FC_ROW_LANES] = {0}; \
+        double lane[FC_SOFTMAX_LANES] = {0}; \
         int64_t j = 0; \
-        for (; j + FC_ROW_LANES <= n; j += FC_ROW_LANES) \
-            FC_SIMD for (int l = 0; l < FC_ROW_LANES; l++) \
+        for (; j + FC_SOFTMAX_LANES <= n; j += FC_SOFTMAX_LANES) \
+            FC_SIMD for (int l = 0; l < FC_SOFTMAX_LANES; l++) \
                 lane[l] += is_log ? (double)g[(j + l) * sg] : (double)g[(j + l) * sg] * (double)y[(j + l) * sy]; \
         for (int l = 0; j + l < n; l++) \
             lane[l] += is_log ? (double)g[(j + l) * sg] : (double)g[(j + l) * sg] * (double)y[(j + l) * sy]; \
@@ -124,7 +124,7 @@
     } \
     /* operands: x, loss, top, total, labels */ \
     FC_INLINE void cross_entropy_rows_##dtype(const fc_rows *p, int64_t first, int64_t rows, int64_t s) { \
-        T top[FC_MOST_ROWS], total[FC_MOST_ROWS] = {0}, log_total[FC_MOST_ROWS], end[FC_MOST_ROWS][FC_ROW_LANES]; \
+        T top[FC_MOST_ROWS], total[FC_MOST_ROWS] = {0}, log_total[FC_MOST_ROWS], end[FC_MOST_ROWS][FC_SOFTMAX_LANES]; \
         for (int64_t i = 0; i < rows; i++) \
             row_end_##dtype(end[i], FC_ROW_OF(const T, 0, first + i), s, p->n); \
         for (int64_t i = 0; i < rows; i++) \
