@@ -72,6 +72,19 @@ def promote(a, b):
     return max(a, b, key=(BOOL, *INTS).index)
 
 
+def _same_order_strides(shape, inputs):
+    """Strides of a dense array laid out in memory like the first input that has this shape and repeats nothing.
+
+    So a channels-last activation stays channels-last through elementwise ops.
+    """
+    for x in inputs:
+        if isinstance(x, Array) and x.shape == shape:
+            strides = dense_strides(shape, x.strides)
+            if strides is not None:
+                return strides
+    return compact_strides(shape)
+
+
 # --- construction ----------------------------------------------------------------------------
 
 def array(obj, dtype=None, device=None):
@@ -602,7 +615,7 @@ def _apply(name, operands, dtype, result):
 
 def _launch(name, inputs, dtype):
     """device.map into a new Array of this dtype, laid out like the first input that has the full shape."""
-    device = shape = strides = None
+    device = shape = None
     uniform = True
     for x in inputs:
         if not isinstance(x, Array):
@@ -615,16 +628,11 @@ def _launch(name, inputs, dtype):
             uniform = False
     if not uniform:
         shape = broadcast_shapes(*[x.shape for x in inputs if isinstance(x, Array)])
-    for i, x in enumerate(inputs):
-        if not isinstance(x, Array):
-            continue
-        if x.shape != shape:
-            inputs[i] = _broadcast(x, shape)
-        elif strides is None:
-            strides = dense_strides(shape, x.strides)
-    out = _allocate(shape, compact_strides(shape) if strides is None else strides, dtype, device)
+    out = _allocate(shape, _same_order_strides(shape, inputs), dtype, device)
     if not elements(shape):
         return out
+    if not uniform:
+        inputs = [_broadcast(x, shape) if isinstance(x, Array) and x.shape != shape else x for x in inputs]
     if len(inputs) == 1:
         device.map(name, out, inputs[0])
     elif len(inputs) == 2:

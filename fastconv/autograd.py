@@ -297,7 +297,7 @@ class Node:
         aliases = [alias(x) if i in needed else x for i, x in enumerate(self.args[:self.count])]
         ys = _as_tuple(self.op.composite(*aliases, *self.args[self.count:], **self.keywords))
         pairs = [(y, g) for y, g in zip(ys, grads) if y is not None and g is not None]
-        return grad([y for y, _ in pairs], [aliases[i] for i in needed], [g for _, g in pairs], create_graph=True)
+        return list(grad([y for y, _ in pairs], [aliases[i] for i in needed], [g for _, g in pairs], create_graph=True))
 
 
 def _record(op, args, call, keywords, out, count):

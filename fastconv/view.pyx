@@ -203,10 +203,7 @@ cpdef bint repeats(tuple shape, tuple strides) except -1:
 
 
 cpdef tuple dense_strides(tuple shape, tuple strides):
-    """Strides of a dense array whose axes lie in memory in the order of these; None for a broadcast view.
-
-    So a channels-last activation stays channels-last through elementwise ops.
-    """
+    """Strides of a dense array whose axes lie in memory in the order of these; None for a broadcast view."""
     cdef int64_t sizes[MOST_DIMS]
     cdef int64_t steps[MOST_DIMS]
     cdef int64_t dense[MOST_DIMS]
