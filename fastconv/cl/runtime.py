@@ -68,8 +68,9 @@ class Runtime:
         self.context = cl.Context([device])
         self.queue = cl.CommandQueue(self.context, device)
         self.lock = threading.RLock()
-        self.has_double = bool(device.double_fp_config)
-        self.has_fma = bool(device.single_fp_config & cl.device_fp_config.FMA)
+        without = os.environ.get("FASTCONV_CL_WITHOUT", "").replace(",", " ").split()
+        self.has_double = bool(device.double_fp_config) and "fp64" not in without
+        self.has_fma = bool(device.single_fp_config & cl.device_fp_config.FMA) and "fma" not in without
         self.max_alloc = device.max_mem_alloc_size
         self.max_total = device.global_mem_size
         self._pool = cl.tools.MemoryPool(cl.tools.ImmediateAllocator(self.queue))
@@ -80,6 +81,8 @@ class Runtime:
         self._kernels = {}
         self._programs = {}
         self._cache = ProgramCache(default_folder())
+        if os.environ.get("FASTCONV_CL_SYNC", "0") not in ("", "0"):
+            self.launch = self._launch_and_wait
         platform = device.platform
         self._identity = ", ".join(part.strip() for part in (
             device.name, device.vendor, device.version, device.driver_version, platform.name, platform.version))
@@ -104,15 +107,26 @@ class Runtime:
             try:
                 memory = self._pool.allocate(max(nbytes, 16))
             except (cl.MemoryError, cl.LogicError, cl.RuntimeError, MemoryError):
-                self.synchronize()
-                self._pool.free_held()
-                try:
-                    memory = self._pool.allocate(max(nbytes, 16))
-                except (cl.Error, MemoryError) as error:
-                    raise MemoryError(f"{self._no_room(nbytes)}: {error}") from None
+                memory = self._again(nbytes, self._pool.allocate, max(nbytes, 16))
             self._live += nbytes
             self._peak = max(self._peak, self._live)
         return Buffer(nbytes, memory, self._freed)
+
+    def _again(self, nbytes, call, *arguments, **options):
+        """Call once more, now that garbage and what the pool kept are gone; MemoryError that says what there is."""
+        gc.collect()
+        self.empty_cache()
+        try:
+            return call(*arguments, **options)
+        except (cl.Error, MemoryError) as error:
+            raise MemoryError(f"{self._no_room(nbytes)}: {error}") from None
+
+    def _copy(self, nbytes, *arguments, **options):
+        # Some drivers attach memory at its first use.
+        try:
+            return cl.enqueue_copy(self.queue, *arguments, **options)
+        except cl.MemoryError:
+            return self._again(nbytes, cl.enqueue_copy, self.queue, *arguments, **options)
 
     def _count_freed(self):
         total = 0
@@ -122,7 +136,8 @@ class Runtime:
 
     def _no_room(self, nbytes):
         stats = self.memory_stats()
-        return (f"no room for {nbytes} bytes on {self.device.name.strip()}: {stats['allocated']} allocated, "
+        what = f"{nbytes} bytes" if nbytes else "a launch"
+        return (f"no room for {what} on {self.device.name.strip()}: {stats['allocated']} allocated, "
                 f"{stats['cached']} cached, at most {self.max_alloc} in one buffer, "
                 f"{self.max_total} in all")
 
@@ -142,14 +157,14 @@ class Runtime:
         """Copy a C-contiguous NumPy array to `offset` bytes; the source is free on return."""
         with self.lock:
             if source.nbytes > STAGED_BYTES:
-                cl.enqueue_copy(self.queue, buffer.memory, source, dst_offset=offset, is_blocking=True)
+                self._copy(source.nbytes, buffer.memory, source, dst_offset=offset, is_blocking=True)
                 return
             # pyopencl's event owns the staged copy; dropping it would wait, so keep it until it is done.
             while self._pending and (self._pending_bytes > PENDING_BYTES or self._done(self._pending[0][0])):
                 event, nbytes = self._pending.popleft()
                 self._pending_bytes -= nbytes
                 event.wait()
-            event = cl.enqueue_copy(self.queue, buffer.memory, source.copy(), dst_offset=offset, is_blocking=False)
+            event = self._copy(source.nbytes, buffer.memory, source.copy(), dst_offset=offset, is_blocking=False)
             self._pending.append((event, source.nbytes))
             self._pending_bytes += source.nbytes
 
@@ -160,7 +175,7 @@ class Runtime:
     def read(self, target, buffer, offset):
         """Copy from `offset` bytes into a C-contiguous NumPy array; waits."""
         with self.lock:
-            cl.enqueue_copy(self.queue, target, buffer.memory, src_offset=offset, is_blocking=True)
+            self._copy(target.nbytes, target, buffer.memory, src_offset=offset, is_blocking=True)
 
     def synchronize(self):
         with self.lock:
@@ -220,6 +235,12 @@ class Runtime:
         self._cache.keep(key, program)
         return program
 
+    def _launch_and_wait(self, *arguments):
+        """launch, and wait, so that an error shows in the call that caused it (FASTCONV_CL_SYNC=1)."""
+        with self.lock:
+            type(self).launch(self, *arguments)
+            self.queue.finish()
+
     def launch(self, kernel, size, struct, memory, scalars=()):
         """Enqueue `kernel` over `size` work-items (a multiple of its group).
 
@@ -239,12 +260,7 @@ class Runtime:
             try:
                 _enqueue(self.queue, kernel.kernel, size, kernel.local)
             except cl.MemoryError:
-                # Memory is attached at the first use: make room and try once more.
-                self.empty_cache()
-                try:
-                    _enqueue(self.queue, kernel.kernel, size, kernel.local)
-                except cl.MemoryError as error:
-                    raise MemoryError(f"{self._no_room(0)}: {error}") from None
+                self._again(0, _enqueue, self.queue, kernel.kernel, size, kernel.local)
 
 
 _enqueue = cl.enqueue_nd_range_kernel

@@ -83,6 +83,7 @@ def _ratio(arguments):
 
 LENGTHS = {
     "reduce": _ratio, "moments": _ratio, "product_sums": _ratio,
+    "batch_norm_grad": lambda arguments: arguments[0].values.size // arguments[1].values.size,
     "matmul": lambda arguments: arguments[1].values.shape[-1],
     "conv": lambda arguments: math.prod(arguments[2].values.shape[1:5]),
     "conv_weight_grad": lambda arguments: math.prod(arguments[2].values.shape[1:5]),
@@ -181,6 +182,28 @@ def _(make):
         mean = make.draw(*_kept(make, shape, axes).values.shape)
         yield f"{shape} over {axes}", (_kept(make, shape, axes), _kept(make, shape, axes), make.draw(*shape),
                                        make.draw(*shape), mean, axes)
+
+
+@cases("batch_norm", kinds=("float",))
+def _(make):
+    for shape in ((4, 5, 3, 3), (make.pick(5, 700), 17)):
+        c = shape[1]
+        for activation in (None, *ACTIVATIONS):
+            y, mean, rstd, x = make.out(*shape), make.out(c), make.out(c), make.draw(*shape)
+            yield f"{shape}, activation {activation}", (
+                y, mean, rstd, make.inout(make.draw(c)), make.inout(make.fraction(c)), x, make.draw(c), make.draw(c), 0.1, 1e-5,
+                activation)
+        yield f"{shape}, plain", (make.out(*shape), make.out(c), make.out(c), None, None, x, None, None, 0.1, 1e-5, None)
+
+
+@cases("batch_norm_grad", kinds=("float",))
+def _(make):
+    for shape in ((4, 5, 3, 3), (make.pick(5, 700), 17)):
+        c = shape[1]
+        for activation in (None, *ACTIVATIONS):
+            yield f"{shape}, activation {activation}", (
+                make.out(*shape), make.out(c), make.out(c), make.draw(*shape), make.draw(*shape), make.draw(c), make.fraction(c),
+                make.draw(c), make.draw(c), activation)
 
 
 # --- products --------------------------------------------------------------------------------
@@ -311,6 +334,45 @@ def _(make):
         make.inout(make.draw(8, 5)), *(make.given(v, "int64", compact=True) for v in ([6, 1, 7, 2], starts,
                                                                                       make.rng.permutation(15))),
         make.draw(15, 5))
+
+
+# --- softmax ---------------------------------------------------------------------------------
+
+ROWS = ((3, 5), (2, 100))
+
+
+@cases("softmax", kinds=("float",))
+def _(make):
+    for shape in (*ROWS, (make.pick(2, 4), make.pick(40, 3000))):
+        for log in (False, True):
+            yield f"{shape}, log {log}", (make.out(*shape), make.draw(*shape), log)
+
+
+@cases("softmax_grad", kinds=("float",))
+def _(make):
+    for shape in ROWS:
+        for log in (False, True):
+            yield f"{shape}, log {log}", (make.out(*shape), make.draw(*shape), make.fraction(*shape), log)
+
+
+def _labels(make, shape):
+    """Columns, and one row without."""
+    return make.given(np.append(make.rng.integers(0, shape[1], shape[0] - 1), -1), "int64")
+
+
+@cases("cross_entropy", kinds=("float",))
+def _(make):
+    for shape in (*ROWS, (make.pick(2, 4), make.pick(40, 3000))):
+        rows = shape[0]
+        yield f"{shape}", (make.out(rows), make.out(rows), make.out(rows), make.draw(*shape), _labels(make, shape))
+
+
+@cases("cross_entropy_grad", kinds=("float",))
+def _(make):
+    for shape in ROWS:
+        rows, x = shape[0], make.draw(*shape)
+        top, total = x.values.max(axis=1), np.exp(x.values - x.values.max(axis=1, keepdims=True)).sum(axis=1)
+        yield f"{shape}", (make.out(*shape), make.draw(rows), x, make.given(top), make.given(total), _labels(make, shape))
 
 
 # --- recurrent steps and optimisers ----------------------------------------------------------
