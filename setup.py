@@ -19,7 +19,7 @@ METADATA = ("view.pyx", "modes.pyx", "array.py", "autograd.py", "tensor.py")
 PACKAGE = "fastconv/_cy"
 KERNELS = f"{PACKAGE}/kernels"
 MODULES = ("runtime", "buffer", "strided", "elementwise", "reduce", "norm", "product", "matmul", "runs", "conv",
-           "depthwise", "weight_grad", "pool", "indexing", "softmax", "recurrent", "optim", "machine")
+           "depthwise", "narrow", "weight_grad", "pool", "indexing", "softmax", "recurrent", "optim", "machine")
 DEBUG = bool(int(os.environ.get("FASTCONV_DEBUG") or 0))
 NO_OPENMP = bool(int(os.environ.get("FASTCONV_NO_OPENMP") or 0))
 

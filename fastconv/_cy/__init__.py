@@ -8,6 +8,7 @@
     product       the loops around the register tile, for matmul and conv
     weight_grad   conv_weight_grad, around the same tile
     depthwise     conv and conv_weight_grad for one channel a group
+    narrow        conv to few channels: pixels are the vectors' lanes
     runs          how a convolution walks through its taps and channels
     pool          max_pool and its gradient, window_sum
     indexing      take, put, csr_matmul, add_rows

@@ -12,7 +12,7 @@ How it is read, in order of preference:
 """
 from libc.stdint cimport int64_t
 
-from . cimport depthwise
+from . cimport depthwise, narrow
 from .buffer cimport Buffer, new_buffer
 from .kernels cimport FC_NO_ACTIVATION, FC_RELU, FC_RELU6, fc_image, fc_run, fc_span
 from .product cimport (GATHERED, MATRIX, WINDOWS, Part, Product, Stretch, add_group, float_kernel, list_segments,
@@ -61,6 +61,9 @@ def conv(out, x, w, bias, stride, padding, dilation, activation=None):
         add_group(&p.groups, &lbias)
     if depthwise.is_depthwise(&lx, &lw):
         depthwise.correlate(&p, &lw, taps, dilations)
+        return
+    if narrow.is_narrow(&p):
+        narrow.correlate(&p, &lw, taps, dilations)
         return
     choose_mode(&p, taps, dilations)
     plan = make_plan(&p, &lw, taps, dilations)

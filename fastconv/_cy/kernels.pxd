@@ -109,6 +109,8 @@ cdef extern from "kernels/isa.h" nogil:
         void (*store)(void *out, int64_t out_row, int64_t out_column, const void *c, int64_t c_stride,
                       int64_t rows, int64_t columns, const void *bias, int64_t bias_stride,
                       int activation) noexcept nogil
+        void (*stream)(void *out, int64_t out_row, const void *c, int64_t c_stride, int64_t rows, int64_t columns,
+                       const void *bias, int activation) noexcept nogil
         void (*depthwise)(void *out, int64_t out_step, const void *x, int64_t x_step, const fc_tap *taps, int64_t n_taps,
                           const void *w, int64_t n, int64_t channels, const void *bias, int activation) noexcept nogil
         void (*depthwise_grad)(void *acc, int64_t acc_step, const void *x, int64_t x_step, int64_t tap_step,

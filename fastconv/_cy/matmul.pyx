@@ -12,6 +12,8 @@ from .product cimport GATHERED, MATRIX, Part, Product, Stretch, float_kernel, mu
 from .strided cimport Loop, coalesce
 
 cdef enum:
+    PAGE = 4096                 # rows that lie so far apart fall into the same few places of the first cache
+    FEW_ROWS = 128              # of a, for which a b with columns side by side is not packed: out^T = b^T a^T
     STRETCH = 64                # rows of B that are packed by one task
 
 
@@ -25,6 +27,9 @@ def matmul(out, a, b):
     read_array(&lout, out)
     float_kernel(&p, la.dtype[0])
     last = la.ndim - 1
+    if lb.strides[0][last - 1] == p.itemsize != lb.strides[0][last] and la.shape[last - 1] <= FEW_ROWS:
+        la, lb = transposed(&lb), transposed(&la)
+        lout = transposed(&lout)
     # the m axes: with one b for all, the leading axes are m axes too
     shared = 1
     for d in range(last - 1):
@@ -53,12 +58,22 @@ def matmul(out, a, b):
     multiply(&p)
 
 
+cdef Loop transposed(const Loop *x) noexcept:
+    """x with its last two axes swapped."""
+    cdef Loop y = x[0]
+    cdef int m = x.ndim - 2, n = x.ndim - 1
+    y.shape[m], y.shape[n] = x.shape[n], x.shape[m]
+    y.strides[0][m], y.strides[0][n] = x.strides[0][n], x.strides[0][m]
+    return y
+
+
 cdef void choose_mode(Product *p, int row_dims) noexcept:
     """How a is read."""
     cdef int64_t m_step = p.image.stride[3], k_step = p.image.stride[4]
     cdef int in_steps = row_dims == 1
     p.by_rows = k_step == 1 or m_step != 1 or p.image.size[3] < 4
-    if in_steps and k_step == 1:
+    cdef int collides = m_step * p.itemsize % PAGE == 0 and p.columns > 4 * p.kernel.tile_columns
+    if in_steps and k_step == 1 and not collides:
         p.mode = MATRIX
         p.a_stride = m_step
     elif in_steps and m_step == 1 and p.columns <= 2 * p.kernel.tile_columns:

@@ -68,6 +68,7 @@ cdef struct Product:
     int64_t tiles, row_blocks   # of a part, MATRIX and GATHERED
     int64_t block_tiles         # at most, of a task
     int direct                  # tiles are written to out as they are
+    int streams                 # past the caches
     int64_t c_bytes, a_bytes, thread_bytes
 
 ctypedef void (*task_fn)(const void *job, int64_t task, char *workspace) noexcept nogil

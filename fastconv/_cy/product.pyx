@@ -28,6 +28,7 @@ cdef enum:
     WINDOW_BYTES = 192 << 10    # what one padded copy may hold
     BLOCK_PIXELS = 224          # outputs of a block that is read in place
     MOST_PIXELS = 1024          # and of one that is copied
+    STREAM_BYTES = 24 << 20     # results from this size on go past the caches
     PANELS_IN_PLACE = 4         # panels of B up to which rows in equal steps are not packed
     TILES_IN_PLACE = 2          # tiles of A up to which B is not packed
 
@@ -313,6 +314,11 @@ cdef void store_tile(const Product *p, int64_t group, const Tile *tile, const ch
             q = at // size[2]
             at = (at % size[2] * p.out_stride[3] + q % size[1] * p.out_stride[2]
                   + q // size[1] % size[0] * p.out_stride[1] + q // size[1] // size[0] * p.out_stride[0])
+        if p.streams:
+            p.kernel.stream(out + at * p.itemsize, p.out_stride[3], c + row * p.kernel.tile_columns * p.itemsize,
+                            p.kernel.tile_columns, n, columns, bias, p.activation)
+            row += n
+            continue
         p.kernel.store(out + at * p.itemsize, p.out_stride[3], p.out_stride[4],
                        c + row * p.kernel.tile_columns * p.itemsize, p.kernel.tile_columns, n, columns, bias,
                        p.bias_stride, p.activation)
@@ -339,6 +345,18 @@ cdef void plan_blocks(Product *p, int threads) noexcept:
     p.column_blocks = 1
     if threads > 1 and blocks < 4 * threads and blocks % threads:
         p.column_blocks = min(most, 2 * threads)
+
+
+cdef int streams(const Product *p) noexcept:
+    """Whether out is too large for the caches, and made of whole vectors in aligned places."""
+    cdef int64_t vector = p.kernel.lanes * p.itemsize, places = <int64_t>p.groups.data[2]
+    cdef int d
+    for d in range(4):
+        places |= p.out_stride[d] * p.itemsize
+    for d in range(p.groups.ndim):
+        places |= p.groups.strides[2][d]
+    return (p.groups.size * p.pixels * p.n_parts * p.columns * p.itemsize >= STREAM_BYTES and places % vector == 0
+            and p.columns % p.kernel.lanes == 0 and p.out_stride[4] == 1 and (not p.has_bias or p.bias_stride == 1))
 
 
 cdef void place_spans(Product *p) noexcept:
@@ -368,7 +386,8 @@ cdef int multiply(Product *p) except -1:
     p.packed_group = p.k * slab * p.itemsize
     packed = new_buffer(0 if p.in_place else groups * p.packed_group)
     p.packed_b = packed.ptr
-    p.direct = (p.out_stride[4] == 1 and not p.has_bias and p.activation == FC_NO_ACTIVATION
+    p.streams = streams(p)
+    p.direct = (not p.streams and p.out_stride[4] == 1 and not p.has_bias and p.activation == FC_NO_ACTIVATION
                 and p.columns % kernel.lanes == 0 and p.mode != GATHERED)
     panels = (slab // nr + p.column_blocks - 1) // p.column_blocks * p.block_tiles if p.parts.n_segments > 1 else 1
     p.c_bytes = round_up(0 if p.direct else panels * kernel.tile_rows * nr * p.itemsize, 64)

@@ -1,6 +1,15 @@
 /* Convolution with one channel a group, for one element type T: vectors of channels (included after gemm.h). */
 
+#ifndef FC_PIXELS
 #define FC_PIXELS 4             /* outputs in registers at once */
+#if FC_VECTOR_BYTES == 64
+#define FC_STREAM(p, y) _mm512_stream_si512((__m512i *)(p), (__m512i)(y))
+#elif FC_VECTOR_BYTES == 32
+#define FC_STREAM(p, y) _mm256_stream_si256((__m256i *)(p), (__m256i)(y))
+#else
+#define FC_STREAM(p, y) STORE(p, y)
+#endif
+#endif
 
 FC_INLINE VEC FC(activate_vec)(VEC y, int activation) {
     const VEC six = (VEC){0} + 6;
@@ -10,6 +19,19 @@ FC_INLINE VEC FC(activate_vec)(VEC y, int activation) {
     if (activation == FC_RELU6)
         y = (VEC)(((__typeof__(low))y & ~high) | ((__typeof__(low))six & high));
     return y;
+}
+
+/* store where columns lie side by side, for results that no cache holds: past the caches. */
+static void FC(stream)(void *out, int64_t out_row, const void *c, int64_t c_stride, int64_t rows, int64_t columns,
+                       const void *bias, int activation) {
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t j = 0; j < columns; j += LANES) {
+            VEC y = LOAD((const T *)c + r * c_stride + j);
+            if (bias)
+                y += LOAD((const T *)bias + j);
+            y = FC(activate_vec)(y, activation);
+            FC_STREAM((T *)out + r * out_row + j, y);
+        }
 }
 
 /* `pixels` outputs by V vectors of channels, along all taps. */
@@ -37,38 +59,41 @@ FC_INLINE void FC(depthwise_block)(const int pixels, const int vectors, T *out, 
         }
 }
 
-FC_INLINE void FC(depthwise_line)(const int vectors, T *out, int64_t out_step, const T *x, int64_t x_step,
-                                  const fc_tap *taps, int64_t n_taps, const T *w, int64_t n, const T *bias,
-                                  int activation) {
-    int64_t i = 0;
-    for (; i + FC_PIXELS <= n; i += FC_PIXELS)
-        FC(depthwise_block)(FC_PIXELS, vectors, out + i * out_step, out_step, x + i * x_step, x_step, taps, n_taps, w,
-                            bias, activation);
-    for (; i < n; i++)
-        FC(depthwise_block)(1, vectors, out + i * out_step, out_step, x + i * x_step, x_step, taps, n_taps, w, bias,
+/* All channels of `pixels` outputs: memory is walked through as it lies. */
+FC_INLINE void FC(depthwise_pixels)(const int pixels, T *out, int64_t out_step, const T *x, int64_t x_step,
+                                    const fc_tap *taps, int64_t n_taps, const T *w, int64_t channels, const T *bias,
+                                    int activation) {
+    int64_t c = 0;
+    for (; c + 2 * LANES <= channels; c += 2 * LANES)
+        FC(depthwise_block)(pixels, 2, out + c, out_step, x + c, x_step, taps, n_taps, w + c, bias ? bias + c : 0,
                             activation);
+    while (c < channels && channels >= LANES) {     /* the last vector may overlap the one before */
+        c = c + LANES > channels ? channels - LANES : c;
+        FC(depthwise_block)(pixels, 1, out + c, out_step, x + c, x_step, taps, n_taps, w + c, bias ? bias + c : 0,
+                            activation);
+        c += LANES;
+    }
+    for (; c < channels; c++)
+        for (int64_t i = 0; i < pixels; i++) {
+            T sum = 0;
+            for (const fc_tap *tap = taps; tap < taps + n_taps; tap++)
+                sum += x[tap->x + i * x_step + c] * w[tap->w + c];
+            out[i * out_step + c] = FC(activate)(bias ? sum + bias[c] : sum, activation);
+        }
 }
 
 static void FC(depthwise)(void *out, int64_t out_step, const void *x, int64_t x_step, const fc_tap *taps,
                           int64_t n_taps, const void *w, int64_t n, int64_t channels, const void *bias,
                           int activation) {
     T *y = out;
-    const T *s = x, *f = w, *b = bias;
-    int64_t c = 0;
-    for (; c + 2 * LANES <= channels; c += 2 * LANES)
-        FC(depthwise_line)(2, y + c, out_step, s + c, x_step, taps, n_taps, f + c, n, b ? b + c : 0, activation);
-    while (c < channels && channels >= LANES) {     /* the last vector may overlap the one before */
-        c = c + LANES > channels ? channels - LANES : c;
-        FC(depthwise_line)(1, y + c, out_step, s + c, x_step, taps, n_taps, f + c, n, b ? b + c : 0, activation);
-        c += LANES;
-    }
-    for (; c < channels; c++)
-        for (int64_t i = 0; i < n; i++) {
-            T sum = 0;
-            for (const fc_tap *tap = taps; tap < taps + n_taps; tap++)
-                sum += s[tap->x + i * x_step + c] * f[tap->w + c];
-            y[i * out_step + c] = FC(activate)(b ? sum + b[c] : sum, activation);
-        }
+    const T *s = x;
+    int64_t i = 0;
+    for (; i + FC_PIXELS <= n; i += FC_PIXELS)
+        FC(depthwise_pixels)(FC_PIXELS, y + i * out_step, out_step, s + i * x_step, x_step, taps, n_taps, w, channels,
+                             bias, activation);
+    for (; i < n; i++)
+        FC(depthwise_pixels)(1, y + i * out_step, out_step, s + i * x_step, x_step, taps, n_taps, w, channels, bias,
+                             activation);
 }
 
 /* --- the weight gradient: sums over n pixels, in order, for neighbouring taps --------------------- */

@@ -134,6 +134,9 @@ typedef struct {
      * and then the activation. */
     void (*store)(void *out, int64_t out_row, int64_t out_column, const void *c, int64_t c_stride,
                   int64_t rows, int64_t columns, const void *bias, int64_t bias_stride, int activation);
+    /* The same for whole, aligned vectors with columns and bias side by side, past the caches. */
+    void (*stream)(void *out, int64_t out_row, const void *c, int64_t c_stride, int64_t rows, int64_t columns,
+                   const void *bias, int activation);
     /* Depthwise: n outputs, x_step apart in x, of all channels, which lie side by side. */
     void (*depthwise)(void *out, int64_t out_step, const void *x, int64_t x_step, const fc_tap *taps, int64_t n_taps,
                       const void *w, int64_t n, int64_t channels, const void *bias, int activation);

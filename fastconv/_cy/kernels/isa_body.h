@@ -2,6 +2,9 @@
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
+#if FC_VECTOR_BYTES > 16
+#include <immintrin.h>
+#endif
 #include "isa.h"
 
 #define FC_CAT_(a, b) a##_##b
@@ -47,7 +50,7 @@
     .segment = FC_SEGMENT, .row_stride = FC_ROW_STRIDE, \
     .tile = tile_##suffix, .panel = panel_##suffix, .pack_rows = pack_rows_##suffix, .pack_columns = pack_columns_##suffix, \
     .pack_b = pack_b_##suffix, .copy_block = copy_block_##suffix, .transpose = transpose_block_##suffix, \
-    .copy_pixels = copy_pixels_##suffix, .store = store_##suffix, \
+    .copy_pixels = copy_pixels_##suffix, .store = store_##suffix, .stream = stream_##suffix, \
     .depthwise = depthwise_##suffix, .depthwise_grad = depthwise_grad_##suffix, \
     .axpy = axpy_##suffix, .accumulate = accumulate_##suffix}
 
