@@ -246,11 +246,9 @@ def clip_grad_norm(params, max_norm):
         total = total + s
     norm = total.sqrt()
     factor = (float(max_norm) / (norm + 1e-6)).minimum(1.0)
-    for p, v in zip(params, values):
-        if isinstance(p._grad, RowGradient):
-            p._grad = p._grad.with_values(v * factor)
-        else:
-            p._grad.data = v * factor
+    for v in values:
+        if v.size:
+            v.device.map("multiply", v, v, factor.broadcast_to(v.shape))
     return Tensor(norm)
 
 

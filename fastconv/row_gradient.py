@@ -34,10 +34,6 @@ class RowGradient:
         """The Array with its zeros."""
         return self._added_to(full(self.shape, 0, self.dtype, self.device))
 
-    def with_values(self, values):
-        """Other values in the same rows."""
-        return RowGradient(self.rows, values, self.shape)
-
     def __add__(self, other):
         if isinstance(other, Array):
             return self._added_to(other.astype(other.dtype))

@@ -249,6 +249,8 @@ def _pooling():
 
 
 def _indexing_and_recurrence():
+    yield Case("linear", ops.linear, (normal(4, 3, 5), normal(6, 5), normal(6)), exact=True, length=12)
+    yield Case("linear-no bias", ops.linear, (normal(5), normal(6, 5)), exact=True, length=5)
     yield Case("embedding", lambda w: ops.embedding([[1, 3, 1], [0, 1, 3]], w), (normal(5, 3),), exact=True, length=3)
     yield Case("index_select", lambda x: ops.index_select(x, [2, 0, 2, 1], 1), (normal(2, 4, 3),), exact=True, length=2)
     t, n, h = 4, 3, 2

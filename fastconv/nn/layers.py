@@ -29,11 +29,7 @@ class Linear(Module):
     def forward(self, x):
         if not x.shape or x.shape[-1] != self.in_features:
             raise ValueError(f"Linear({self.in_features}, {self.out_features}) of x {x.shape}")
-        rows = ops.reshape(x, (-1, self.in_features)) if x.ndim != 2 and x.size else x
-        y = ops.matmul(rows, ops.transpose(self.weight))
-        if self.bias is not None:
-            y = ops.add(y, self.bias)
-        return y if x.ndim == 2 else ops.reshape(y, (*x.shape[:-1], self.out_features))
+        return ops.linear(x, self.weight, self.bias)
 
     def extra_repr(self):
         return f"{self.in_features}, {self.out_features}, bias={self.bias is not None}"

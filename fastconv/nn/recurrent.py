@@ -35,32 +35,32 @@ class Embedding(Module):
 
 # --- what the cells compute ------------------------------------------------------------------
 
-def _rnn(gx, state, w_hh, b_hh, nonlinearity, sizes):
-    hs, h = ops.rnn(gx if b_hh is None else ops.add(gx, b_hh), state[0], w_hh, nonlinearity, sizes)
+# x (t, n, c) for all steps, the first states, the parameters -> (outputs (t, n, h), last states)
+
+def _rnn(x, state, w_ih, w_hh, b_ih, b_hh, nonlinearity, sizes):
+    hs, h = ops.rnn(ops.linear(x, w_ih, _both(b_ih, b_hh)), state[0], w_hh, nonlinearity, sizes)
     return hs, (h,)
 
 
-def _lstm(gx, state, w_hh, b_hh, nonlinearity, sizes):
-    hs, h, c = ops.lstm(gx if b_hh is None else ops.add(gx, b_hh), *state, w_hh, sizes)
+def _lstm(x, state, w_ih, w_hh, b_ih, b_hh, nonlinearity, sizes):
+    hs, h, c = ops.lstm(ops.linear(x, w_ih, _both(b_ih, b_hh)), *state, w_hh, sizes)
     return hs, (h, c)
 
 
-def _gru(gx, state, w_hh, b_hh, nonlinearity, sizes):
+def _gru(x, state, w_ih, w_hh, b_ih, b_hh, nonlinearity, sizes):
     if b_hh is None:
         b_hh = init.zeros(w_hh.shape[0], device=w_hh.device, dtype=w_hh.dtype)
-    hs, h = ops.gru(gx, state[0], w_hh, b_hh, sizes)
+    hs, h = ops.gru(ops.linear(x, w_ih, b_ih), state[0], w_hh, b_hh, sizes)
     return hs, (h,)
+
+
+def _both(b_ih, b_hh):
+    """The two biases of gates into which both products enter as a sum."""
+    return None if b_ih is None else ops.add(b_ih, b_hh)
 
 
 # kind: (gates, states, function)
 _KINDS = {"RNN": (1, 1, _rnn), "LSTM": (4, 2, _lstm), "GRU": (3, 1, _gru)}
-
-
-def _input_products(x, w_ih, b_ih):
-    """x (t, n, c) @ w_ih.T + b_ih for all steps at once."""
-    t, n, c = x.shape
-    rows = ops.matmul(ops.reshape(x, (t * n, c)), ops.transpose(w_ih))
-    return ops.reshape(rows if b_ih is None else ops.add(rows, b_ih), (t, n, w_ih.shape[0]))
 
 
 class _Parameters(Module):
@@ -95,10 +95,9 @@ class _Cell(_Parameters):
             raise ValueError(f"{type(self).__name__}({self.input_size}, {self.hidden_size}) of x {x.shape}")
         single = x.ndim == 1
         x = ops.reshape(x, (1, -1, self.input_size))
-        w_ih, w_hh, b_ih, b_hh = self._parameters_of("")
         state = _given_state(self, state, x.shape[1:2] if not single else (), x)
         state = [ops.reshape(s, (x.shape[1], self.hidden_size)) for s in state]
-        _, new = self._function(_input_products(x, w_ih, b_ih), state, w_hh, b_hh, self.nonlinearity, None)
+        _, new = self._function(x, state, *self._parameters_of(""), self.nonlinearity, None)
         new = tuple(ops.reshape(s, (-1,)) if single else s for s in new)
         return new if self.states == 2 else new[0]
 
@@ -211,11 +210,10 @@ class _Recurrent(_Parameters):
         return ops.transpose(x, 0, 1) if self.batch_first else x, tuple(final) if self.states == 2 else final[0]
 
     def _run(self, x, state, suffix, packing, backwards):
-        w_ih, w_hh, b_ih, b_hh = self._parameters_of(suffix)
         if backwards:
             x = packing.reverse(x) if packing else ops.flip(x, 0)
         sizes = packing.sizes if packing else None
-        hs, last = self._function(_input_products(x, w_ih, b_ih), state, w_hh, b_hh, self.nonlinearity, sizes)
+        hs, last = self._function(x, state, *self._parameters_of(suffix), self.nonlinearity, sizes)
         if backwards:
             hs = packing.reverse(hs) if packing else ops.flip(hs, 0)
         return hs, last

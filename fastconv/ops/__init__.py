@@ -6,7 +6,7 @@ from .elementwise import (abs, add, clip, divide, equal, erf, exp, gelu, greater
                           logical_and, logical_or, maximum, minimum, multiply, negative, not_equal, power, relu,
                           sigmoid, sign, silu, softplus, sqrt, subtract, tanh, where)
 from .indexing import embedding, index_select
-from .linalg import matmul
+from .linalg import linear, matmul
 from .logits import log_softmax, softmax
 from .loss import (bce_with_logits, cross_entropy, dropout, huber_loss, l1_loss, mse_loss, nll_loss, one_hot,
                    smooth_l1_loss)

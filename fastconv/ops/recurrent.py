@@ -34,26 +34,35 @@ class _Steps:
         """The active rows of step t of sequences (t, n, ...)."""
         return (_rows(a, t, self.sizes[t]) for a in arrays)
 
-    def before(self, states, first, t):
-        """The active rows of the state before step t: `first` (n, h) before the first."""
-        n = self.sizes[t]
-        return _rows(states, t - 1, n) if t else _first(first, n)
+    def before(self, states, t):
+        """The active rows of the state before step t."""
+        return _rows(states, t, self.sizes[t])
 
-    def new(self, width, like, zero=False):
-        """A sequence (t, n, width); zero beyond the ends of packed sequences."""
-        shape = (self.length, self.rows, width)
-        return _zeros(shape, like) if zero or self.packed else empty(shape, like.dtype, like.device)
+    def states(self, first):
+        """Room for the states (t + 1, n, h) before and after each step, `first` (n, h) the first of them."""
+        states = self.new(first.shape[1], first, 1)
+        states[0] = first
+        return states
 
-    def last(self, states, like):
+    def new(self, width, like, more=0):
+        """A sequence (t + more, n, width); zero beyond the ends of packed sequences."""
+        shape = (self.length + more, self.rows, width)
+        return _zeros(shape, like) if self.packed else empty(shape, like.dtype, like.device)
+
+    def last(self, states):
         """The last state of each row (n, h)."""
         if not self.packed:
-            return states[self.length - 1].astype(states.dtype)
-        out = empty((self.rows, states.shape[2]), like.dtype, like.device)
+            return states[self.length].astype(states.dtype)
+        out = empty((self.rows, states.shape[2]), states.dtype, states.device)
         for t in range(self.length):
             ends = self.sizes[t + 1] if t + 1 < self.length else 0
             if ends < self.sizes[t]:
-                out[ends:self.sizes[t]] = states[t, ends:self.sizes[t]]
+                out[ends:self.sizes[t]] = states[t + 1, ends:self.sizes[t]]
         return out
+
+    def factor(self, w):
+        """w.T as the right factor of a product in every step, laid out row by row once."""
+        return w.transpose().compact() if self.length > 1 else w.transpose()
 
 
 def _rows(a, t, n):
@@ -65,14 +74,10 @@ def _first(a, n):
     return a if n == a.shape[0] else a[:n]
 
 
-def _weight_gradient(d_gates, states, first):
-    """Sum over steps of d_gates[t].T @ (state before t): one product over all steps but the first."""
-    length, rows, width = d_gates.shape
-    total = d_gates[0].transpose() @ first
-    if length > 1:
-        later, earlier = d_gates[1:].reshape(-1, width), states[:length - 1].reshape(-1, states.shape[2])
-        total = total + later.transpose() @ earlier
-    return total
+def _weight_gradient(d_gates, states):
+    """Sum over steps of d_gates[t].T @ (state before t): one product, whose operands are read as they lie."""
+    length, _, width = d_gates.shape
+    return (states[:length].reshape(-1, states.shape[2]).transpose() @ d_gates.reshape(-1, width)).transpose().compact()
 
 
 def _walk_by_ops(gx, sizes, states, step):
@@ -102,25 +107,26 @@ def _rnn_by_ops(gx, h0, w_hh, nonlinearity, sizes):
     def step(g, states):
         return [_ACTIVATIONS[nonlinearity](add(g, matmul(states[0], transpose(w_hh))))]
     hs, (last,) = _walk_by_ops(gx, sizes, [h0], step)
-    return hs, last
+    return hs, last, None
 
 
 @op(inputs=3, outputs=2, composite=_rnn_by_ops)
 def _rnn(gx, h0, w_hh, nonlinearity, sizes):
-    """h_t = f(gx_t + h_{t-1} @ w_hh.T). Returns (all h, last h)."""
+    """h_t = f(gx_t + h_{t-1} @ w_hh.T). Returns (all h, last h, h before and after each step)."""
     device, steps = gx.device, _Steps(gx, sizes)
-    hs, w = steps.new(gx.shape[2], gx), w_hh.transpose()
+    states, w = steps.states(h0), steps.factor(w_hh)
+    hs = states[1:]
     for t in range(steps.length):
         h, g = steps.active((hs, gx), t)
-        device.matmul(h, steps.before(hs, h0, t), w)
+        device.matmul(h, steps.before(states, t), w)
         device.map("add", h, h, g)
         device.map(nonlinearity, h, h)
-    return hs, steps.last(hs, gx)
+    return hs, steps.last(states), states
 
 
 @_rnn.gradient
 def _(g, y, gx, h0, w_hh, nonlinearity, sizes):
-    (d_hs, d_last), (hs, _) = g, y
+    (d_hs, d_last, _), (hs, _, states) = g, y
     device, steps = gx.device, _Steps(gx, sizes)
     d_gates, dh = steps.new(gx.shape[2], gx), d_last.astype(gx.dtype)
     for t in reversed(range(steps.length)):
@@ -132,7 +138,7 @@ def _(g, y, gx, h0, w_hh, nonlinearity, sizes):
         else:
             device.map("tanh_grad", d, active, h)
         device.matmul(active, d, w_hh)
-    return d_gates, dh, _weight_gradient(d_gates, hs, h0)
+    return d_gates, dh, _weight_gradient(d_gates, states)
 
 
 # --- LSTM ------------------------------------------------------------------------------------
@@ -144,35 +150,35 @@ def _lstm_by_ops(gx, h0, c0, w_hh, sizes):
         c = add(multiply(sigmoid(f), c), multiply(sigmoid(i), tanh(u)))
         return [multiply(sigmoid(o), tanh(c)), c]
     hs, (h, c) = _walk_by_ops(gx, sizes, [h0, c0], step)
-    return hs, h, c, None, None
+    return hs, h, c, None, None, None
 
 
 @op(inputs=4, outputs=3, composite=_lstm_by_ops)
 def _lstm(gx, h0, c0, w_hh, sizes):
-    """Returns (all h, last h, last c, all c, activated gates)."""
+    """Returns (all h, last h, last c, h and c before and after each step, activated gates)."""
     device, steps = gx.device, _Steps(gx, sizes)
-    hidden = w_hh.shape[1]
-    hs, cs, gates, w = steps.new(hidden, gx), steps.new(hidden, gx), steps.new(4 * hidden, gx), w_hh.transpose()
+    h_states, c_states, gates, w = steps.states(h0), steps.states(c0), steps.new(gx.shape[2], gx), steps.factor(w_hh)
+    hs, cs = h_states[1:], c_states[1:]
     for t in range(steps.length):
         h, c, a, g = steps.active((hs, cs, gates, gx), t)
-        device.matmul(a, steps.before(hs, h0, t), w)
-        device.lstm_step(h, c, a, g, steps.before(cs, c0, t))
-    return hs, steps.last(hs, gx), steps.last(cs, gx), cs, gates
+        device.matmul(a, steps.before(h_states, t), w)
+        device.lstm_step(h, c, a, g, steps.before(c_states, t))
+    return hs, steps.last(h_states), steps.last(c_states), h_states, c_states, gates
 
 
 @_lstm.gradient
 def _(g, y, gx, h0, c0, w_hh, sizes):
-    (d_hs, d_h, d_c, *_), (hs, _, _, cs, gates) = g, y
-    device, steps = gx.device, _Steps(gx, sizes)
+    (d_hs, d_h, d_c, *_), (_, _, _, h_states, c_states, gates) = g, y
+    device, steps, cs = gx.device, _Steps(gx, sizes), c_states[1:]
     d_gates, dh, dc = steps.new(gx.shape[2], gx), d_h.astype(gx.dtype), d_c.astype(gx.dtype)
     for t in reversed(range(steps.length)):
         n = steps.sizes[t]
         d, a, c, from_above = steps.active((d_gates, gates, cs, d_hs), t)
         dh_n, dc_n = _first(dh, n), _first(dc, n)
         device.map("add", dh_n, dh_n, from_above)
-        device.lstm_step_grad(d, dc_n, dh_n, dc_n, a, c, steps.before(cs, c0, t))
+        device.lstm_step_grad(d, dc_n, dh_n, dc_n, a, c, steps.before(c_states, t))
         device.matmul(dh_n, d, w_hh)
-    return d_gates, dh, dc, _weight_gradient(d_gates, hs, h0)
+    return d_gates, dh, dc, _weight_gradient(d_gates, h_states)
 
 
 # --- GRU -------------------------------------------------------------------------------------
@@ -186,26 +192,29 @@ def _gru_by_ops(gx, h0, w_hh, bias, sizes):
         n = tanh(add(xn, multiply(r, hn)))
         return [add(n, multiply(z, h - n))]
     hs, (last,) = _walk_by_ops(gx, sizes, [h0], step)
-    return hs, last, None, None
+    return hs, last, None, None, None
 
 
 @op(inputs=4, outputs=2, composite=_gru_by_ops)
 def _gru(gx, h0, w_hh, bias, sizes):
-    """bias (3h,) is that of the recurrent product. Returns (all h, last h, gates, recurrent products)."""
-    device, steps = gx.device, _Steps(gx, sizes)
-    hidden = w_hh.shape[1]
-    hs, gates, gh, w = steps.new(hidden, gx), steps.new(3 * hidden, gx), steps.new(3 * hidden, gx), w_hh.transpose()
+    """bias (3h,) is that of the recurrent product.
+
+    Returns (all h, last h, h before and after each step, gates, recurrent products).
+    """
+    device, steps, width = gx.device, _Steps(gx, sizes), gx.shape[2]
+    states, gates, gh, w = steps.states(h0), steps.new(width, gx), steps.new(width, gx), steps.factor(w_hh)
+    hs = states[1:]
     for t in range(steps.length):
         h, a, p, g = steps.active((hs, gates, gh, gx), t)
-        before = steps.before(hs, h0, t)
+        before = steps.before(states, t)
         device.matmul(p, before, w)
         device.gru_step(h, a, g, p, bias, before)
-    return hs, steps.last(hs, gx), gates, gh
+    return hs, steps.last(states), states, gates, gh
 
 
 @_gru.gradient
 def _(g, y, gx, h0, w_hh, bias, sizes):
-    (d_hs, d_last, *_), (hs, _, gates, gh) = g, y
+    (d_hs, d_last, *_), (_, _, states, gates, gh) = g, y
     device, steps = gx.device, _Steps(gx, sizes)
     width = gx.shape[2]
     d_gx, d_gh, dh = steps.new(width, gx), steps.new(width, gx), d_last.astype(gx.dtype)
@@ -215,10 +224,10 @@ def _(g, y, gx, h0, w_hh, bias, sizes):
         dx, dp, a, p, from_above = steps.active((d_gx, d_gh, gates, gh, d_hs), t)
         dh_n, product_n = _first(dh, n), _first(product, n)
         device.map("add", dh_n, dh_n, from_above)
-        device.gru_step_grad(dx, dp, dh_n, dh_n, a, p, steps.before(hs, h0, t))
+        device.gru_step_grad(dx, dp, dh_n, dh_n, a, p, steps.before(states, t))
         device.matmul(product_n, dp, w_hh)
         device.map("add", dh_n, dh_n, product_n)
-    return d_gx, dh, _weight_gradient(d_gh, hs, h0), d_gh.sum((0, 1))
+    return d_gx, dh, _weight_gradient(d_gh, states), d_gh.sum((0, 1))
 
 
 # --- public ----------------------------------------------------------------------------------
