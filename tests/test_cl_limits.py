@@ -53,6 +53,7 @@ def fail(runtime, monkeypatch, where, times):
     """Make one kind of call out of memory for a while."""
     from fastconv.cl import runtime as module
     runtime._pool = FailingPool(runtime._pool, times if where == "allocate" else 0)
+    runtime._take = runtime._pool.allocate
     if where == "launch":
         monkeypatch.setattr(module, "_enqueue", Failing(module._enqueue, times))
     if where == "copy":
@@ -132,9 +133,11 @@ def test_without_fma(opened, monkeypatch):
     assert_right(device, ["matmul", "adam_step"])
 
 
-def test_waiting_after_every_launch(opened, monkeypatch):
-    monkeypatch.setenv("FASTCONV_CL_SYNC", "1")
-    assert_right(opened(), ["matmul"])
+def test_debugging(opened, monkeypatch):
+    monkeypatch.setenv("FASTCONV_CL_DEBUG", "1")
+    device = opened()
+    assert_right(device, ["matmul"])
+    assert device.memory_stats()["cached"] == 0
 
 
 # --- tunables

@@ -81,7 +81,9 @@ class Runtime:
         self._kernels = {}
         self._programs = {}
         self._cache = ProgramCache(default_folder())
-        if os.environ.get("FASTCONV_CL_SYNC", "0") not in ("", "0"):
+        self._take, self._least = self._pool.allocate, 16
+        if os.environ.get("FASTCONV_CL_DEBUG", "0") not in ("", "0"):
+            self._take, self._least = self._take_exactly, 1
             self.launch = self._launch_and_wait
         platform = device.platform
         self._identity = ", ".join(part.strip() for part in (
@@ -105,12 +107,16 @@ class Runtime:
             if self._pool.managed_bytes + nbytes > self.max_total:
                 self._pool.free_held()
             try:
-                memory = self._pool.allocate(max(nbytes, 16))
+                memory = self._take(max(nbytes, self._least))
             except (cl.MemoryError, cl.LogicError, cl.RuntimeError, MemoryError):
-                memory = self._again(nbytes, self._pool.allocate, max(nbytes, 16))
+                memory = self._again(nbytes, self._take, max(nbytes, self._least))
             self._live += nbytes
             self._peak = max(self._peak, self._live)
         return Buffer(nbytes, memory, self._freed)
+
+    def _take_exactly(self, nbytes):
+        """Memory of its own, so that simulators see what nobody wrote and where it ends (FASTCONV_CL_DEBUG=1)."""
+        return cl.Buffer(self.context, cl.mem_flags.READ_WRITE, nbytes)
 
     def _again(self, nbytes, call, *arguments, **options):
         """Call once more, now that garbage and what the pool kept are gone; MemoryError that says what there is."""
@@ -236,7 +242,7 @@ class Runtime:
         return program
 
     def _launch_and_wait(self, *arguments):
-        """launch, and wait, so that an error shows in the call that caused it (FASTCONV_CL_SYNC=1)."""
+        """launch, and wait, so that an error shows in the call that caused it (FASTCONV_CL_DEBUG=1)."""
         with self.lock:
             type(self).launch(self, *arguments)
             self.queue.finish()
