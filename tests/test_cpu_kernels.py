@@ -128,6 +128,37 @@ def test_depthwise_conv(seed, dtype):
     assert_same(dw)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_conv_to_few_channels(seed, dtype):
+    """Rows long enough that pixels fill the lanes; channels last, and as they come (odd seeds)."""
+    v = Views(seed)
+    groups, n, c, o = v.size(1, 1, 2), v.size(1, 3), v.size(4, 5, 33), v.size(1, 2, 3, 8)
+    size, kernel = [v.size(1, 2), v.size(1, 5, 9), v.size(20, 33, 130)], [v.size(1, 2), v.size(1, 3), v.size(1, 3, 5)]
+    stride, dilation = [v.size(1, 2), v.size(1, 2), 1], [v.size(1, 1, 2) for _ in range(3)]
+    padding, out_size = [v.size(0, 1, 2, -1) for _ in range(3)], [v.size(1, 3), v.size(1, 4, 9), v.size(16, 33, 70, 129)]
+    activation = (None, "relu", "relu6")[seed % 3]
+    x, w = v((groups, n, *size, c), dtype), v((groups, *kernel, c, o), dtype)
+    if seed % 2 == 0:
+        x = [fc.array(view(a), device=a.device) for a in x]
+    bias, out = v((groups, o), dtype) if seed % 4 else [None, None], v((groups, n, *out_size, o), dtype, "poison")
+    for i, device in enumerate((REFERENCE, CPU)):
+        device.conv(out[i], x[i], w[i], bias[i], stride, padding, dilation, activation)
+    assert_same(out)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_matmul_of_few_rows_by_a_transposed_matrix(seed):
+    v = Views(seed)
+    lead = [v.size(1, 2, 3) for _ in range(v.size(0, 1, 2))]
+    m, n, k = v.size(1, 16, 20, 128), v.size(1, 33, 130), v.size(2, 5, 100, 1500)
+    a, b, out = v((*lead, m, k)), v((*lead, n, k), steps=(1,)), v((*lead, m, n), fill="poison")
+    b = [fc.array(view(x), device=x.device).transpose() for x in b]
+    REFERENCE.matmul(out[0], a[0], b[0])
+    CPU.matmul(out[1], a[1], b[1])
+    assert_same(out)
+
+
 @pytest.mark.parametrize("h, k, stride, padding", [(4, 3, 1, 1), (4, 3, 2, 1), (2, 3, 2, 1), (1, 3, 1, 1),
                                                    (9, 7, 4, 3)])
 def test_conv_of_many_small_images(h, k, stride, padding):

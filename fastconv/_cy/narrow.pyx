@@ -1,7 +1,7 @@
 """Convolutions with stride 1 to so few channels that they would leave most lanes of a vector empty.
 
 Here pixels are the lanes, and output channels the tile's rows: C = w^T patches. A is the weights, [k][outs]; B is
-a padded window of x turned into planes, [channel][row][pixel], read in place: a tap is an offset in it. The
+a padded window of x with its rows turned, [row][channel][pixel], read in place: a tap is an offset in it. The
 gradient of a network's first layer with respect to its images is of this kind.
 
 Each output is the chain over (taps, channels) that conv promises, as in product.pyx.
@@ -17,7 +17,7 @@ from .runtime cimport threads_for
 from .strided cimport Loop
 
 cdef enum:
-    WINDOW_BYTES = 256 << 10    # what the planes of one window may hold
+    WINDOW_BYTES = 256 << 10    # what one window may hold
     BLOCK_TILES = 2             # tiles side by side in a window
 
 cdef struct Narrow:
@@ -27,7 +27,7 @@ cdef struct Narrow:
     char *w                     # [group][k][outs]
     char *bias                  # [group][out][tile_columns], or NULL
     int64_t taps_d, dilation
-    int64_t plane, row          # elements from one channel of a window to the next, and from row to row
+    int64_t line, row           # elements from one channel of a window's row to the next, and from row to row
 
 
 cdef int is_narrow(const Product *p) noexcept:
@@ -50,16 +50,16 @@ cdef int correlate(Product *p, const Loop *w, const int64_t *taps, const int64_t
     t.taps_d = taps[0]
     t.dilation = dilation[0]
     p.block[1] = min(im.out[2], BLOCK_TILES * nr)
-    t.row = p.block[1] + reach_w - 1
+    t.line = p.block[1] + reach_w - 1
+    t.row = t.line * im.size[4]
     pixel = taps[0] * im.size[4] * p.itemsize
-    rows = (WINDOW_BYTES // (pixel * t.row) - reach_h) // im.step[1] + 1
+    rows = (WINDOW_BYTES // (pixel * t.line) - reach_h) // im.step[1] + 1
     p.block[0] = max(<int64_t>1, min(im.out[1], rows))
     p.blocks[0] = (im.out[1] + p.block[0] - 1) // p.block[0]
     p.blocks[1] = (im.out[2] + p.block[1] - 1) // p.block[1]
     p.window[0] = taps[0]
     p.window[1] = (p.block[0] - 1) * im.step[1] + reach_h
-    p.window[2] = t.row
-    t.plane = p.window[0] * p.window[1] * t.row
+    p.window[2] = t.line
     # spans, weights and bias
     n_runs = list_runs(NULL, im, taps, dilation, 0, <int64_t>1 << 40, NULL, &p.k)
     bytes_w = p.k * p.columns * p.itemsize
@@ -86,7 +86,7 @@ cdef int correlate(Product *p, const Loop *w, const int64_t *taps, const int64_t
             for e in range(p.columns):
                 p.kernel.copy_block(t.bias + (group * p.columns + e) * nr * p.itemsize, 0, 1,
                                     group_start(p, 3, group) + e * p.bias_stride * p.itemsize, 0, 0, 1, nr)
-    p.thread_bytes = round_up((t.plane * im.size[4] + 2 * nr + p.columns * nr) * p.itemsize + 256, 4096) + 64
+    p.thread_bytes = round_up((p.window[0] * p.window[1] * t.row + 2 * nr + p.columns * nr) * p.itemsize + 256, 4096) + 64
     workspace = new_buffer(threads * p.thread_bytes)
     with nogil:
         run_tasks(block_task, &t, p.groups.size * im.size[0] * im.out[0] * p.blocks[0] * p.blocks[1], threads,
@@ -101,7 +101,7 @@ cdef void block_task(const void *job, int64_t task, char *workspace) noexcept no
     cdef const fc_image *im = &p.image
     cdef int64_t nr = p.kernel.tile_columns, q, r, n, group, e
     cdef char *c = workspace
-    cdef char *planes = workspace + p.columns * nr * p.itemsize
+    cdef char *window = workspace + p.columns * nr * p.itemsize
     cdef char *out
     cdef int64_t start[4]
     start[3] = task % p.blocks[1] * p.block[1]
@@ -112,13 +112,13 @@ cdef void block_task(const void *job, int64_t task, char *workspace) noexcept no
     task //= im.out[0]
     start[0] = task % im.size[0]
     group = task // im.size[0]
-    copy_planes(t, group_start(p, 0, group), start, planes)
+    copy_rows(t, group_start(p, 0, group), start, window)
     for q in range(start[2], min(start[2] + p.block[0], im.out[1])):
         r = start[3]
         while r < min(start[3] + p.block[1], im.out[2]):
             n = min(nr, min(start[3] + p.block[1], im.out[2]) - r)
             p.kernel.tile(<int>p.columns, 0, t.w + group * p.k * p.columns * p.itemsize, p.columns,
-                          planes + ((q - start[2]) * im.step[1] * t.row + r - start[3]) * p.itemsize, t.plane,
+                          window + ((q - start[2]) * im.step[1] * t.row + r - start[3]) * p.itemsize, t.line,
                           t.spans, t.n_spans, c, nr, n, 0)
             if p.has_bias or p.activation != FC_NO_ACTIVATION:
                 for e in range(p.columns):
@@ -131,26 +131,25 @@ cdef void block_task(const void *job, int64_t task, char *workspace) noexcept no
             r += n
 
 
-cdef void copy_planes(const Narrow *t, const char *x, const int64_t *start, char *dst) noexcept nogil:
-    """What a block of outputs from `start` (n, p, q, r) on reads, a plane for each channel, zeros outside the image."""
+cdef void copy_rows(const Narrow *t, const char *x, const int64_t *start, char *dst) noexcept nogil:
+    """What a block of outputs from `start` (n, p, q, r) on reads, rows of [channel][pixel], zeros outside the image."""
     cdef const Product *p = t.p
     cdef const fc_image *im = &p.image
-    cdef int64_t i, j, c, d, h, w = start[3] + im.origin[2], lo = min(max(-w, <int64_t>0), t.row)
-    cdef int64_t hi = max(min(im.size[3] - w, t.row), lo), row = t.row * p.itemsize
+    cdef int64_t i, j, c, d, h, w = start[3] + im.origin[2], lo = min(max(-w, <int64_t>0), t.line)
+    cdef int64_t hi = max(min(im.size[3] - w, t.line), lo), line = t.line * p.itemsize
     x += start[0] * im.stride[0] * p.itemsize
     for i in range(t.taps_d):
         d = start[1] * im.step[0] + im.origin[0] + i * t.dilation
         for j in range(p.window[1]):
             h = start[2] * im.step[1] + im.origin[1] + j
             if lo == hi or not (0 <= d < im.size[1] and 0 <= h < im.size[2]):
-                for c in range(im.size[4]):
-                    memset(dst + c * t.plane * p.itemsize, 0, row)
+                memset(dst, 0, im.size[4] * line)
             else:
-                for c in range(im.size[4] if hi - lo < t.row else 0):
-                    memset(dst + c * t.plane * p.itemsize, 0, lo * p.itemsize)
-                    memset(dst + c * t.plane * p.itemsize + hi * p.itemsize, 0, row - hi * p.itemsize)
+                for c in range(im.size[4] if hi - lo < t.line else 0):
+                    memset(dst + c * line, 0, lo * p.itemsize)
+                    memset(dst + c * line + hi * p.itemsize, 0, line - hi * p.itemsize)
                 p.kernel.copy_block(
-                    dst + lo * p.itemsize, t.plane, 1,
+                    dst + lo * p.itemsize, t.line, 1,
                     x + (d * im.stride[1] + h * im.stride[2] + (w + lo) * im.stride[3]) * p.itemsize,
                     im.stride[4], im.stride[3], im.size[4], hi - lo)
-            dst += row
+            dst += im.size[4] * line
