@@ -19,14 +19,15 @@ METADATA = ("view.pyx", "modes.pyx", "array.py", "autograd.py", "tensor.py")
 PACKAGE = "fastconv/_cy"
 KERNELS = f"{PACKAGE}/kernels"
 MODULES = ("runtime", "buffer", "strided", "elementwise", "reduce", "norm", "product", "matmul", "runs", "conv",
-           "depthwise", "narrow", "weight_grad", "pool", "indexing", "softmax", "recurrent", "optim", "machine")
+           "depthwise", "narrow", "weight_grad", "winograd", "pool", "indexing", "softmax", "recurrent", "optim", "machine")
 DEBUG = bool(int(os.environ.get("FASTCONV_DEBUG") or 0))
 NO_OPENMP = bool(int(os.environ.get("FASTCONV_NO_OPENMP") or 0))
 
 OPTIMISE = ["-O1", "-g", "-UNDEBUG"] if DEBUG else ["-O3", "-DNDEBUG"]
 # Kernels keep NaN and infinity as they are (no -ffast-math); integers wrap as in NumPy.
 KERNEL_FLAGS = ["-fno-math-errno", "-fno-trapping-math", "-fwrapv", "-ffp-contract=fast", "-fopenmp-simd"]
-HEADERS = [*glob.glob(f"{KERNELS}/*.h"), "fastconv/scalar_ops.h", "fastconv/float_math.h"]
+HEADERS = [*glob.glob(f"{KERNELS}/*.h"), "fastconv/scalar_ops.h", "fastconv/float_math.h",
+           "fastconv/winograd_math.h"]
 # What each instruction set of x86-64 is compiled with, beside the baseline.
 X86_ISAS = {
     "avx2": ["-march=x86-64-v3"],

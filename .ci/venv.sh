@@ -23,7 +23,7 @@ prepare() {
 
     python=$PWD/.venv/bin/python
     "$python" -c "import pip" 2>/dev/null || python3 -m venv --clear .venv
-    sum=$({ echo "$PWD $("$python" -V) ${FASTCONV_NO_OPENMP:-} ${FASTCONV_DEBUG:-}"; cat setup.py pyproject.toml fastconv/scalar_ops.h fastconv/float_math.h
+    sum=$({ echo "$PWD $("$python" -V) ${FASTCONV_NO_OPENMP:-} ${FASTCONV_DEBUG:-}"; cat setup.py pyproject.toml fastconv/scalar_ops.h fastconv/float_math.h fastconv/winograd_math.h
             find fastconv/_cy \( -name '*.pyx' -o -name '*.pxd' -o -path '*/kernels/*.[ch]' \) -print0 | sort -z | xargs -0 cat
           } | cksum)
     if [ "$(cat ".venv/installed-$extras" 2>/dev/null)" != "$sum" ]; then

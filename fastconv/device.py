@@ -14,6 +14,7 @@ class Device:
 
     name   what a person calls it, "cpu", "reference" or "opencl:0 NVIDIA H200"
     kind   "cpu", "opencl" or "reference"
+    lacks  the kernels of the contract that it has not: they raise NotImplementedError
 
     Devices are made by `fastconv.cpu()`, `fastconv.opencl()` and `fastconv.reference()`, which
     always return the same object for the same device.
@@ -27,6 +28,7 @@ class Device:
         self.name = implementation.name
         self.kind = implementation.kind
         self.implementation = implementation
+        self.lacks = frozenset(k for k in _reference.KERNELS if not hasattr(implementation, k))
         for entry in _reference.STORAGE + _reference.KERNELS:
             setattr(self, entry, getattr(implementation, entry, None) or _missing(entry, self.name))
 

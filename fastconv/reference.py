@@ -27,10 +27,10 @@ name = "reference"
 kind = "reference"
 
 STORAGE = ("allocate", "upload", "download", "synchronize", "memory_stats", "empty_cache")
-KERNELS = ("map", "reduce", "arg_reduce", "matmul", "conv", "conv_weight_grad", "moments", "product_sums",
-           "batch_norm", "batch_norm_grad", "max_pool", "max_pool_grad", "max_pool_pick", "window_sum", "take", "put",
-           "csr_matmul", "add_rows", "softmax", "softmax_grad", "cross_entropy", "cross_entropy_grad", "lstm_step",
-           "lstm_step_grad", "gru_step", "gru_step_grad", "sgd_step", "adam_step")
+KERNELS = ("map", "reduce", "arg_reduce", "matmul", "conv", "conv_weight_grad", "winograd_conv", "winograd_weight_grad",
+           "moments", "product_sums", "batch_norm", "batch_norm_grad", "max_pool", "max_pool_grad", "max_pool_pick",
+           "window_sum", "take", "put", "csr_matmul", "add_rows", "softmax", "softmax_grad", "cross_entropy",
+           "cross_entropy_grad", "lstm_step", "lstm_step_grad", "gru_step", "gru_step_grad", "sgd_step", "adam_step")
 
 
 def view(x):
@@ -371,6 +371,80 @@ def conv_weight_grad(out, x, g, stride, padding, dilation):
             "gnpqrc,gnpqro->gco", xv[(slice(None), slice(None)) + i], gv[(slice(None), slice(None)) + o],
             optimize=True)
     view(out)[...] = dw
+
+
+# --- Winograd convolution ------------------------------------------------------------------------
+
+def _winograd_matrices(tile, dtype):
+    """B^T, G and A^T of F(tile x tile, 3x3) (Lavin and Gray 2016), of winograd_math.h's points."""
+    if tile == 2:
+        b = [[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, -1, 0, 1]]
+        g = [[1, 0, 0], [1 / 2, 1 / 2, 1 / 2], [1 / 2, -1 / 2, 1 / 2], [0, 0, 1]]
+        a = [[1, 1, 1, 0], [0, 1, -1, 1]]
+    else:
+        points = (0, 3 / 4, -3 / 4, 3 / 2, -3 / 2)
+        without = [np.poly([q for q in points if q != p])[::-1] for p in points]    # prod (x - q), ascending
+        b = [[*row, 0] for row in without] + [np.poly(points)[::-1]]
+        g = [np.array([1, p, p * p]) / np.polyval(row[::-1], p) for p, row in zip(points, without)] + [[0, 0, 1]]
+        a = np.array([[p ** i for p in points] + [i == 3] for i in range(4)])
+    return [np.array(m, dtype) for m in (b, g, a)]
+
+
+def _winograd_tiles(x, tile, side, size, padding):
+    """(groups, n, rows, columns, side, side, c): the squares of `side` pixels `tile` apart that outputs of `size` see."""
+    h, w = (-(-n // tile) * tile + side - tile for n in size)
+    images = np.zeros((*x.shape[:2], h, w, x.shape[5]), x.dtype)
+    p, q = padding[1:]
+    part = x[:, :, 0, max(-p, 0):, max(-q, 0):][:, :, :max(h - max(p, 0), 0), :max(w - max(q, 0), 0)]
+    images[:, :, max(p, 0):max(p, 0) + part.shape[2], max(q, 0):max(q, 0) + part.shape[3]] = part
+    squares = np.lib.stride_tricks.sliding_window_view(images, (side, side), (2, 3))[:, :, ::tile, ::tile]
+    return np.moveaxis(squares, 4, 6)
+
+
+def winograd_chunk(channels):
+    """How many channels winograd_conv sums in one chain of FMAs."""
+    return 32 if channels < 128 else 64
+
+
+def winograd_conv(out, x, w, bias, padding, tile, activation=None):
+    """`conv` of a (1, 3, 3) kernel with stride and dilation 1, by Winograd's F(tile x tile, 3x3), tile 4 or 2.
+
+    Parameters as in `conv`, images with one pixel in depth. 36 products for 16 outputs instead of 144
+    (tile 4), 16 for 4 instead of 36 (tile 2); the result is rounded differently.
+
+        y = A^T [(G w G^T) * (B^T d B)] A,   summed over channels inside the brackets
+
+    for each square d of tile + 2 pixels whose tile of outputs y starts at a multiple of `tile`.
+    The order is part of the contract: transforms as winograd_math.h has them, the sum over channels in
+    chunks of `winograd_chunk`, each a chain of FMAs from 0, whose results are added one after another.
+    (This device transforms and adds in NumPy's order.)
+    """
+    b, g, a = _winograd_matrices(tile, x.dtype)
+    size = out.shape[3:5]
+    image = np.einsum("ik,gnpqklc,jl->gnpqijc", b, _winograd_tiles(view(x), tile, tile + 2, size, padding), b, optimize=True)
+    kernel = np.einsum("ik,gklco,jl->gijco", g, view(w)[:, 0], g, optimize=True)
+    products = np.einsum("gnpqijc,gijco->gnpqijo", image, kernel, optimize=True)
+    y = np.einsum("ik,gnpqklo,jl->gnpiqjo", a, products, a, optimize=True)
+    y = y.reshape(*out.shape[:2], 1, y.shape[2] * tile, y.shape[4] * tile, out.shape[5])[:, :, :, :size[0], :size[1]]
+    if bias is not None:
+        y = y + view(bias)[:, None, None, None, None, :]
+    view(out)[...] = y if activation is None else ACTIVATIONS[activation](y)
+
+
+def winograd_weight_grad(out, x, g, padding, tile):
+    """The gradient of `winograd_conv` with respect to w, given the gradient g of its output, by the transposed algorithm.
+
+        out = G^T [sum over tiles of (B^T d B) * (A g A^T)] G
+
+    Tiles are numbered row-major as (n, row, column). Chunks of 32 consecutive tiles are chains of FMAs
+    from 0; their results are added one after another over 1024 tiles, and so are those of all 1024s.
+    """
+    b, k, a = _winograd_matrices(tile, x.dtype)
+    size = g.shape[3:5]
+    image = np.einsum("ik,gnpqklc,jl->gnpqijc", b, _winograd_tiles(view(x), tile, tile + 2, size, padding), b, optimize=True)
+    grad = np.einsum("ki,gnpqklo,lj->gnpqijo", a, _winograd_tiles(view(g), tile, tile, size, (0, 0, 0)), a, optimize=True)
+    products = np.einsum("gnpqijc,gnpqijo->gijco", image, grad, optimize=True)
+    view(out)[:, 0] = np.einsum("ki,gklco,lj->gijco", k, products, k, optimize=True)
 
 
 # --- pooling ---------------------------------------------------------------------------------

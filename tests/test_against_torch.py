@@ -65,6 +65,14 @@ def assert_close(actual, expected, dtype, length=1, what=""):
                                err_msg=what)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _direct_sums():
+    """"auto" has to be exact on integers here; test_winograd.py checks what it picks otherwise."""
+    fc.set_conv_precision("exact")
+    yield
+    fc.set_conv_precision("fast")
+
+
 # --- non-contiguous inputs -------------------------------------------------------------------
 
 VIEWS = ("contiguous", "permuted", "flipped", "sliced", "broadcast")

@@ -18,8 +18,18 @@ def parameters(function):
 
 @pytest.mark.parametrize("entry", ENTRIES)
 def test_same_signature(entry, fast_device):
+    if entry in fast_device.lacks:
+        pytest.skip(f"{fast_device.name} has no {entry}")
     contract = getattr(fc.reference().implementation, entry)
     assert parameters(getattr(fast_device.implementation, entry)) == parameters(contract)
+
+
+def test_what_a_device_lacks(fast_device):
+    missing = {"winograd_conv", "winograd_weight_grad"} if fast_device.kind == "opencl" else set()
+    assert fast_device.lacks == missing
+    for kernel in missing:
+        with pytest.raises(NotImplementedError, match=f"no kernel '{kernel}'"):
+            getattr(fast_device, kernel)()
 
 
 def test_every_kernel_says_what_it_computes():

@@ -10,6 +10,7 @@
     depthwise     conv and conv_weight_grad for one channel a group
     narrow        conv to few channels: pixels are the vectors' lanes
     runs          how a convolution walks through its taps and channels
+    winograd      winograd_conv, winograd_weight_grad: transforms around a tile of their own
     pool          max_pool and its gradient, window_sum
     indexing      take, put, csr_matmul, add_rows
     softmax       softmax, cross_entropy, and their gradients
@@ -54,6 +55,7 @@ from .recurrent import gru_step, gru_step_grad, lstm_step, lstm_step_grad
 from .reduce import arg_reduce, moments, product_sums, reduce
 from .softmax import cross_entropy, cross_entropy_grad, softmax, softmax_grad
 from .weight_grad import conv_weight_grad
+from .winograd import winograd_conv, winograd_weight_grad
 
 config, get_num_threads, set_num_threads = runtime.config, runtime.get_num_threads, runtime.set_num_threads
 

@@ -119,6 +119,20 @@ cdef extern from "kernels/isa.h" nogil:
         void (*axpy)(void *y, double a, const void *x, int64_t n, int64_t stride) noexcept nogil
         void (*accumulate)(void *y, const void *x, int64_t n) noexcept nogil
 
+    int FC_WINOGRAD_BLOCK
+    ctypedef struct fc_winograd:
+        void (*image)(void *v, int64_t point, int64_t block, const void **pixel, int64_t channels) noexcept nogil
+        void (*grad)(void *y, int64_t point, int64_t panel, const void **pixel, int64_t columns) noexcept nogil
+        void (*kernel)(void *u, int64_t point, const void *w, int64_t tap_h, int64_t tap_w, int64_t row, int64_t rows,
+                       int stream) noexcept nogil
+        void (*result)(void **pixel, const void *m, int64_t point, int64_t columns, const void *bias,
+                       int activation) noexcept nogil
+        void (*kernel_grad)(void *dw, int64_t tap_h, int64_t tap_w, const void *d, int64_t point,
+                            int64_t columns) noexcept nogil
+        void (*multiply)(int by_rows, const void *a, int64_t a_block, int64_t rows, const void *b, int64_t b_panel,
+                         void *c, int64_t c_stride, int64_t columns, int64_t k, int64_t chunk,
+                         int accumulate) noexcept nogil
+
     ctypedef struct fc_sgd:
         double lr, momentum, weight_decay
         int nesterov, first
@@ -165,6 +179,7 @@ cdef extern from "kernels/isa.h" nogil:
         fc_norm_pass norm_apply[2]
         fc_norm_pass norm_apply_grad[2]
         fc_gemm gemm[2]
+        fc_winograd winograd[2][2]
         fc_pool pool[4][2]
         fc_recurrent recurrent[4][2]
         fc_rows_kernel rows[4][2]

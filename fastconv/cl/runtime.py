@@ -19,7 +19,8 @@ from . import params as _params
 from .cache import ProgramCache, default_folder
 
 KERNELS = pathlib.Path(__file__).with_name("kernels")
-INCLUDES = {name: KERNELS.parents[1] / name for name in ("scalar_ops.h", "float_math.h")}      # shared with _cy
+INCLUDES = {name: KERNELS.parents[1] / name              # shared with _cy
+            for name in ("scalar_ops.h", "float_math.h", "winograd_math.h")}
 
 # Uploads up to this size are staged in host memory and left to the queue; larger ones wait.
 STAGED_BYTES = 16 << 20

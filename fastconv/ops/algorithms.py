@@ -1,7 +1,8 @@
 """Algorithms: the contract's `conv` on canonical views, spelled out in different ways.
 
-The default does it in one kernel. Those of the textbooks use other kernels, to explain it and to
-check it: the same numbers, bit for bit where sums are exact, but for "fft". Canonical views:
+The implicit GEMM does it in one kernel, and so does Winograd's algorithm, with fewer multiplications, for
+3x3 kernels: "auto" picks between them (`pick`). Those of the textbooks use other kernels, to explain it and
+to check it: the same numbers, bit for bit where sums are exact, but for "fft" and "winograd". Canonical views:
 
     out  (groups, batch, P, Q, R, out channels)    x  (groups, batch, D, H, W, channels)
     w    (groups, kd, kh, kw, channels, out channels)    bias  (groups, out channels) or None
@@ -180,11 +181,23 @@ def _weight_grad_by(correlate):
     return weight_grad
 
 
+def _winograd(tile):
+    def correlate(out, x, w, bias, stride, padding, dilation, activation=None):
+        out.device.winograd_conv(out, x, w, bias, padding, tile, activation)
+    return correlate
+
+
+def _winograd_weight_grad(tile):
+    def weight_grad(out, x, g, stride, padding, dilation):
+        out.device.winograd_weight_grad(out, x, g, padding, tile)
+    return weight_grad
+
+
 # --- the table ------------------------------------------------------------------------------
 
 @dataclass(frozen=True)
 class Algorithm:
-    """One way to convolve. `workspace(out, x, w)`: bytes beyond operands and result, from canonical shapes."""
+    """One way to convolve. `workspace(out, x, w)`: numbers beyond operands and result, from canonical shapes."""
 
     name: str
     correlate: object
@@ -193,6 +206,7 @@ class Algorithm:
     workspace: object
     note: str
     activates: bool = False   # correlate takes an activation and applies it to what it writes
+    tile: int = 0             # of Winograd's algorithm
 
 
 def _rows(out, w):
@@ -204,24 +218,116 @@ def _fft_numbers(out, x, w):
     return 2 * frequencies * (out[0] * x[1] * (x[5] + out[5]) + w[0] * w[4] * w[5])
 
 
+def _winograd_numbers(tile):
+    def numbers(out, x, w):
+        """The transformed kernel of a group, and as many tiles as 8 MiB or twice its size hold."""
+        kernel = (tile + 2) ** 2 * w[4] * w[5]
+        return kernel + max(2 << 20, 2 * kernel)
+    return numbers
+
+
 ALGORITHMS = {a.name: a for a in (
     Algorithm("implicit_gemm", _implicit_gemm, _implicit_gemm_weight_grad, True, lambda out, x, w: math.prod(w),
-              "a matrix product whose loader reads patches in place; the general case and the default", activates=True),
+              "a matrix product whose loader reads patches in place; the general case", activates=True),
     Algorithm("im2col", _im2col, _weight_grad_by(_im2col), True, lambda out, x, w: math.prod(x) + _rows(out, w),
               "patches copied into rows, then one matrix product"),
     Algorithm("filter2row", _filter2row, _weight_grad_by(_filter2row), True,
               lambda out, x, w: 5 * math.prod(out[2:]) * math.prod(w[1:5]),
               "the filter as a sparse Toeplitz matrix in CSR form"),
     Algorithm("fft", _fft, _weight_grad_by(_fft), False, _fft_numbers, "a product in the Fourier domain"),
+    Algorithm("winograd", _winograd(4), _winograd_weight_grad(4), False, _winograd_numbers(4),
+              "F(4x4, 3x3): a quarter of the multiplications; rounding errors up to twice those of implicit_gemm",
+              activates=True, tile=4),
+    Algorithm("winograd_2x2", _winograd(2), _winograd_weight_grad(2), False, _winograd_numbers(2),
+              "F(2x2, 3x3): 4/9 of the multiplications; as accurate as implicit_gemm", activates=True, tile=2),
 )}
 
 
-def choose(name):
-    """The Algorithm behind a name; "auto" is the static rule (today: always the implicit GEMM)."""
-    return ALGORITHMS["implicit_gemm" if name == "auto" else name]
+def fits(algorithm, out, x, w, stride, dilation):
+    """Whether it can carry out a convolution of these canonical shapes and steps."""
+    return not algorithm.tile or (w[1:4] == (1, 3, 3) and out[2] == x[2] == 1 and stride == dilation == (1, 1, 1))
 
 
 def check(name):
     """ValueError for a name that is no algorithm."""
     if name != "auto" and name not in ALGORITHMS:
         raise ValueError(f"algorithm {name!r}: use one of 'auto', {', '.join(map(repr, ALGORITHMS))}")
+
+
+# --- what "auto" picks -----------------------------------------------------------------------
+
+PRECISIONS = {"exact": None, "high": "winograd_2x2", "fast": "winograd"}
+_precision = "fast"
+
+
+def set_conv_precision(precision):
+    """Which algorithms `algorithm="auto"` may choose for convolutions of float32; for the whole process.
+
+    "fast"    (the default) Winograd's F(4x4, 3x3) where it is faster: rounding errors up to twice those of
+              the direct sum, relative to the size of the result
+    "high"    F(2x2, 3x3) where it is faster: as accurate as the direct sum
+    "exact"   the direct sum, one chain of fused multiply-adds per output: small integers come out exactly
+
+    Convolutions of float64, and those of kernels, strides and sizes that Winograd's algorithm does not take
+    or does not speed up (`fc.ops.conv_algorithms` tells), are always "exact". A call looks the setting
+    up once, so threads may change it at any time. ValueError for another name.
+
+    >>> import fastconv as fc
+    >>> fc.set_conv_precision("exact")
+    >>> fc.get_conv_precision()
+    'exact'
+    >>> fc.set_conv_precision("fast")
+    """
+    global _precision
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision {precision!r}: use one of {', '.join(map(repr, PRECISIONS))}")
+    _precision = precision
+
+
+def get_conv_precision():
+    """What `set_conv_precision` has set."""
+    return _precision
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What Winograd's algorithm costs on a kind of device, in multiply-adds of the implicit GEMM (measured).
+
+    product      of one of its own multiply-adds
+    tile         of transforming one number of an image, its result or their gradients
+    kernel       of transforming one number of the kernel
+    least        channels below which images' transforms are most of the work
+    """
+
+    product: float
+    tile: float
+    kernel: float
+    least: int
+
+
+# A weight gradient over fewer tiles is a sum so short that the transforms would lose more than twice its digits.
+LEAST_GRAD_TILES = 32
+
+# Devices that are not here always take the implicit GEMM.
+COSTS = {"cpu": Cost(product=1.1, tile=10, kernel=28, least=64)}
+
+
+def pick(step, precision, device, dtype, out, x, w, stride, dilation):
+    """The Algorithm of "auto" for canonical shapes: Winograd's where it costs less than the implicit GEMM.
+
+    `step` is "forward", "input_grad" (out, x and w are those of the convolution that it is) or "weight_grad".
+    """
+    exact, fast, cost = ALGORITHMS["implicit_gemm"], ALGORITHMS.get(PRECISIONS[precision]), COSTS.get(device.kind)
+    if fast is None or cost is None or "winograd_conv" in device.lacks or dtype != np.float32:
+        return exact
+    if not fits(fast, out, x, w, stride, dilation):
+        return exact
+    channels, outs = w[4:]
+    points = (fast.tile + 2) ** 2
+    tiles = out[1] * -(-out[3] // fast.tile) * -(-out[4] // fast.tile)
+    if min(channels, outs) < cost.least or (step == "weight_grad" and tiles < LEAST_GRAD_TILES):
+        return exact
+    direct = 9 * math.prod(out[1:5]) * channels * outs
+    transformed = points * (cost.product * tiles * channels * outs + cost.tile * tiles * (channels + outs)
+                            + cost.kernel * channels * outs)
+    return fast if transformed < direct else exact

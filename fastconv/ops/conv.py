@@ -17,10 +17,13 @@ tile writes rows of output channels; elementwise ops keep that order (array.py).
 import functools
 import math
 import operator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+import numpy as np
 
 from ..array import FLOATS, Array, compact_strides, empty, same_device, same_float_dtype
 from ..autograd import op
+from ..device import default_device
 from . import algorithms
 from .elementwise import activated, check_activation
 from .reduce import sum as sum_over
@@ -41,6 +44,7 @@ class Geometry:
     x_shape: tuple            # the public shapes
     w_shape: tuple
     y_shape: tuple
+    picked: dict = field(default_factory=dict, repr=False, compare=False)      # what "auto" is, see _algorithm
 
     @property
     def spatial(self):
@@ -79,8 +83,8 @@ def _geometry(x_shape, w_shape, stride, padding, dilation, groups, layout, algor
                              f"{tuple(n + lo + hi for n, (lo, hi) in zip(size, pads))}")
     out = tuple((n + lo + hi - r) // s + 1 for n, (lo, hi), r, s in zip(size, pads, reach, stride))
     y_shape = (x_shape[0], *out, c_out) if channels_last else (x_shape[0], c_out, *out)
-    return Geometry(triple(stride, 1), triple([lo for lo, _ in pads], 0), triple(dilation, 1), groups,
-                    channels_last, algorithm, x_shape, w_shape, y_shape)
+    return _checked(Geometry(triple(stride, 1), triple([lo for lo, _ in pads], 0), triple(dilation, 1), groups,
+                             channels_last, algorithm, x_shape, w_shape, y_shape), what)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -110,8 +114,19 @@ def _transposed_geometry(x_shape, w_shape, stride, padding, output_padding, dila
         raise ValueError(f"{what}: the output would have size {out}")
     channels = w_in * groups
     out_shape = (x_shape[0], *out, channels) if channels_last else (x_shape[0], channels, *out)
-    return Geometry(triple(stride, 1), triple([lo for lo, _ in pads], 0), triple(dilation, 1), groups,
-                    channels_last, algorithm, out_shape, w_shape, x_shape)
+    return _checked(Geometry(triple(stride, 1), triple([lo for lo, _ in pads], 0), triple(dilation, 1), groups,
+                             channels_last, algorithm, out_shape, w_shape, x_shape), what)
+
+
+def _checked(geo, what):
+    """geo, or ValueError where the algorithm that is asked for cannot do this."""
+    if geo.algorithm != "auto":
+        algorithm = algorithms.ALGORITHMS[geo.algorithm]
+        if not algorithms.fits(algorithm, *canonical_shapes(geo), geo.stride, geo.dilation):
+            raise ValueError(f"{what}: algorithm {geo.algorithm!r} takes 3x3 kernels in two dimensions with "
+                             f"stride and dilation 1; here are stride {geo.stride[3 - geo.spatial:]} and dilation "
+                             f"{geo.dilation[3 - geo.spatial:]}")
+    return geo
 
 
 def _channels_last(name, layout, dims):
@@ -223,6 +238,20 @@ def canonical_shapes(geo):
     return image(geo.y_shape), image(geo.x_shape), (geo.groups, *triple(kernel, 1), w_in, c_out // geo.groups)
 
 
+def _algorithm(geo, step, like):
+    """The Algorithm of one of the three maps, for arrays like this one."""
+    if geo.algorithm != "auto":
+        return algorithms.ALGORITHMS[geo.algorithm]
+    key = (step, algorithms.get_conv_precision(), like.device, like.dtype)
+    found = geo.picked.get(key)
+    if found is None:
+        out, x, w = canonical_shapes(geo)
+        if step == "input_grad":
+            out, x, w = x, out, (*w[:4], w[5], w[4])
+        found = geo.picked[key] = algorithms.pick(*key, out, x, w, geo.stride, geo.dilation)
+    return found
+
+
 def _new_image(shape, geo, like):
     """An uninitialised image of this public shape, channels-last in memory."""
     if geo.channels_last:
@@ -253,7 +282,7 @@ def _correlated(x, w, bias, geo, activation):
     same_device("convolution", *arrays)
     y = _new_image(geo.y_shape, geo, x)
     if y.size:
-        algorithm = algorithms.choose(geo.algorithm)
+        algorithm = _algorithm(geo, "forward", x)
         algorithm.correlate(_image_view(y, geo), _image_view(x, geo), _weight_view(w, geo),
                             None if bias is None else bias.reshape(geo.groups, -1), geo.stride, geo.padding, geo.dilation,
                             *((activation,) if algorithm.activates else ()))
@@ -300,6 +329,7 @@ def _input_grad(g, w, geo):
     same_device("convolution", g, w)
     dx = _new_image(geo.x_shape, geo, g)
     if dx.size:
+        algorithm = _algorithm(geo, "input_grad", g)
         dxv, gv, wv = _image_view(dx, geo), _image_view(g, geo), _weight_view(w, geo)
         for out, kernel, padding, dilation in _residues(geo):
             target = dxv[(slice(None), slice(None)) + out]
@@ -307,7 +337,7 @@ def _input_grad(g, w, geo):
                 target._fill(0)
             else:
                 flipped = wv[(slice(None),) + kernel].permute(0, 1, 2, 3, 5, 4)
-                algorithms.choose(geo.algorithm).correlate(target, gv, flipped, None, (1, 1, 1), padding, dilation)
+                algorithm.correlate(target, gv, flipped, None, (1, 1, 1), padding, dilation)
     return dx
 
 
@@ -329,8 +359,8 @@ def _weight_grad(x, g, geo):
     if not x.size or not g.size:
         dw._fill(0)
     else:
-        algorithms.choose(geo.algorithm).weight_grad(_weight_view(dw, geo), _image_view(x, geo), _image_view(g, geo),
-                                    geo.stride, geo.padding, geo.dilation)
+        _algorithm(geo, "weight_grad", x).weight_grad(_weight_view(dw, geo), _image_view(x, geo), _image_view(g, geo),
+                                                      geo.stride, geo.padding, geo.dilation)
     return dw
 
 
@@ -437,7 +467,8 @@ def conv2d(x, w, bias=None, stride=1, padding=0, dilation=1, groups=1, layout="N
     stride, dilation   an int or a pair
     padding    an int, one per dimension, ((before, after), (before, after)), "same" or "valid"
     groups     c_in and c_out in this many groups that see only each other; c_in for depthwise
-    algorithm  "auto", "implicit_gemm", "im2col", "filter2row" or "fft": see `conv_algorithms`
+    algorithm  "auto" (which depends on `fastconv.set_conv_precision`), "implicit_gemm", "winograd" or
+               "winograd_2x2" (3x3, stride and dilation 1), "im2col", "filter2row" or "fft": see `conv_algorithms`
     activation "relu" or "relu6", applied to the result before it is written, or None
 
     Returns (n, p, q, c_out) or (n, c_out, p, q), where p = floor((h + pads - dilation * (kh - 1) - 1)
@@ -487,7 +518,8 @@ def conv_transpose3d(x, w, bias=None, stride=1, padding=0, output_padding=0, dil
 def conv_algorithms(x, w, stride=1, padding=0, dilation=1, groups=1, layout=None):
     """What can carry out a convolution of these shapes: a list of dicts, the one "auto" picks first.
 
-    x, w     Tensors, Arrays or shapes, as for conv1d, conv2d or conv3d (by the number of dimensions)
+    x, w     Tensors, Arrays or shapes (of float32 on the default device), as for conv1d, conv2d or conv3d (by the
+             number of dimensions); the default is that of the forward direction
     layout   as there; channels last by default
 
     Each dict has `name`, `default` (is it what "auto" picks), `exact` (small integers come out bit
@@ -495,8 +527,10 @@ def conv_algorithms(x, w, stride=1, padding=0, dilation=1, groups=1, layout=None
     ValueError when the shapes do not fit.
 
     >>> import fastconv as fc
-    >>> [a["name"] for a in fc.ops.conv_algorithms((1, 8, 8, 3), (3, 3, 3, 4))]
+    >>> [a["name"] for a in fc.ops.conv_algorithms((1, 8, 8, 3), (3, 3, 3, 4), stride=2)]
     ['implicit_gemm', 'im2col', 'filter2row', 'fft']
+    >>> fc.ops.conv_algorithms((32, 28, 28, 128), (3, 3, 128, 128))[0]["name"]
+    'winograd'
     """
     x_shape, w_shape = (tuple(getattr(a, "shape", a)) for a in (x, w))
     dims = len(x_shape) - 2
@@ -504,10 +538,12 @@ def conv_algorithms(x, w, stride=1, padding=0, dilation=1, groups=1, layout=None
         raise ValueError(f"conv_algorithms of x {x_shape}: 3 to 5 dimensions")
     geo = _geometry(x_shape, w_shape, *map(hashable, (stride, padding, dilation, groups)),
                     layout or _LAYOUTS[dims][0], "auto", dims)
-    out, x, w = canonical_shapes(geo)
-    picked = algorithms.choose(geo.algorithm)
-    return [{"name": a.name, "default": a is picked, "exact": a.exact, "workspace": 4 * a.workspace(out, x, w),
-             "note": a.note} for a in sorted(algorithms.ALGORITHMS.values(), key=lambda a: a is not picked)]
+    shapes, steps = canonical_shapes(geo), (geo.stride, geo.dilation)
+    picked = algorithms.pick("forward", algorithms.get_conv_precision(), getattr(x, "device", None) or default_device(),
+                             getattr(x, "dtype", np.float32), *shapes, *steps)
+    found = [a for a in algorithms.ALGORITHMS.values() if algorithms.fits(a, *shapes, *steps)]
+    return [{"name": a.name, "default": a is picked, "exact": a.exact, "workspace": 4 * a.workspace(*shapes),
+             "note": a.note} for a in sorted(found, key=lambda a: a is not picked)]
 
 
 __all__ = ["conv_algorithms", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"]

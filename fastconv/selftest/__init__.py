@@ -32,7 +32,7 @@ class Result:
     dtype: str
     kind: str               # exact or float
     form: str
-    status: str             # ok, failed, or unsupported: float64 where the device has none
+    status: str             # ok, failed, or unsupported: a kernel, or float64, where the device has none
     message: str = ""
     arguments: str = ""
     launches: tuple = ()    # what OpenCL ran: kernels with the defines they were built with
@@ -205,7 +205,9 @@ def _one(device, kernel, name, dtype, kind, form, arguments, wanted):
     try:
         wrong = _check(device, kernel, arguments, kind == "exact", form, wanted)
     except NotImplementedError as error:
-        result.status, result.message = "unsupported" if "float64" in str(error) else "failed", str(error)
+        result.status, result.message = "failed", str(error)
+        if kernel in device.lacks or "float64" in str(error):
+            result.status = "unsupported"
         return result
     except Exception as error:      # a driver's errors are of any kind, and the other kernels are to be tried all the same
         wrong = f"{type(error).__name__}: {error}"

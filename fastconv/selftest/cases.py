@@ -87,6 +87,9 @@ LENGTHS = {
     "matmul": lambda arguments: arguments[1].values.shape[-1],
     "conv": lambda arguments: math.prod(arguments[2].values.shape[1:5]),
     "conv_weight_grad": lambda arguments: math.prod(arguments[2].values.shape[1:5]),
+    # Transforms of tiles of four make up to a hundredfold of the terms they cancel: like a sum that much longer.
+    "winograd_conv": lambda arguments: 100 * math.prod(arguments[2].values.shape[1:5]),
+    "winograd_weight_grad": lambda arguments: 100 * math.prod(arguments[2].values.shape[1:5]),
 }
 
 
@@ -258,6 +261,32 @@ def _(make):
 def _(make):
     for name, x, w, out, geometry in _convolutions(make):
         yield name, (make.out(*w), make.draw(*x), make.draw(*out), *geometry)
+
+
+def _tiles(make):
+    """(name, tile, shapes of x, w and out, padding) for Winograd's convolutions; those of four are not exact."""
+    batch, channels, outs, size = make.pick((1, 3, 5, 5), (2, 70, 37, 11))
+    for tile in (2,) if make.exact else (2, 4):
+        for groups, padding in (1, (0, 1, 1)), (2, (0, 2, 0)):
+            out = size + 2 * padding[1] - 2, size + 2 * padding[2] - 1
+            yield (f"tiles of {tile}, {groups} groups", tile, (groups, batch, 1, size, size + 1, channels),
+                   (groups, 1, 3, 3, channels, outs), (groups, batch, 1, *out, outs), padding)
+
+
+@cases("winograd_conv")
+def _(make):
+    for name, tile, x, w, out, padding in _tiles(make):
+        yield name, (make.out(*out), make.draw(*x), make.draw(*w), make.draw(out[0], out[-1]), padding, tile)
+    name, tile, x, w, out, padding = next(_tiles(make))
+    for activation in (None, *ACTIVATIONS):
+        yield (f"{name} without bias, activation {activation}",
+               (make.out(*out), make.draw(*x), make.draw(*w), None, padding, tile, activation))
+
+
+@cases("winograd_weight_grad")
+def _(make):
+    for name, tile, x, w, out, padding in _tiles(make):
+        yield name, (make.out(*w), make.draw(*x), make.draw(*out), padding, tile)
 
 
 # --- pooling and indexing --------------------------------------------------------------------

@@ -149,6 +149,22 @@ typedef struct {
     void (*accumulate)(void *y, const void *x, int64_t n);
 } fc_gemm;
 
+/* Winograd convolution F(tile x tile, 3x3); see winograd.h. Transformed data are one matrix per point,
+ * (tile + 2)^2 of them, `point` elements apart. */
+enum { FC_WINOGRAD_BLOCK = 64 };        /* channels of a transformed tile that lie side by side */
+typedef struct {
+    void (*image)(void *v, int64_t point, int64_t block, const void *const *pixel, int64_t channels);
+    void (*grad)(void *y, int64_t point, int64_t panel, const void *const *pixel, int64_t columns);
+    void (*kernel)(void *u, int64_t point, const void *w, int64_t tap_h, int64_t tap_w, int64_t row, int64_t rows,
+                   int stream);
+    void (*result)(void *const *pixel, const void *m, int64_t point, int64_t columns, const void *bias, int activation);
+    void (*kernel_grad)(void *dw, int64_t tap_h, int64_t tap_w, const void *d, int64_t point, int64_t columns);
+    /* C (rows, columns) += or = A B, the sum over k in chunks. by_rows: A is [k / BLOCK][rows][BLOCK], `a_block`
+     * between blocks; else [k][BLOCK] with at most BLOCK rows. B is [columns / tile_columns][k][tile_columns]. */
+    void (*multiply)(int by_rows, const void *a, int64_t a_block, int64_t rows, const void *b, int64_t b_panel, void *c,
+                     int64_t c_stride, int64_t columns, int64_t k, int64_t chunk, int accumulate);
+} fc_winograd;
+
 /* What one step of an optimiser does to n elements, each operand with its own stride. */
 typedef struct {
     double lr, momentum, weight_decay;
@@ -206,6 +222,7 @@ typedef struct {
     void (*norm_apply[2])(const fc_norm_apply *apply);
     void (*norm_apply_grad[2])(const fc_norm_apply *apply);
     fc_gemm gemm[2];
+    fc_winograd winograd[2][2];                 /* [dtype][tiles of 4, of 2] */
     fc_pool pool[FC_POOLS][2];
     fc_recurrent recurrent[FC_RECURRENTS][2];
     fc_rows_kernel rows[FC_ROWS][2];

@@ -19,6 +19,26 @@
 #endif
 #define FC_INLINE static inline __attribute__((always_inline))
 
+/* Vectors of FC_VECTOR_BYTES: a * b + c rounded once, and stores past the caches. */
+#if FC_VECTOR_BYTES == 64
+#define FC_VECTOR_FMA_f32(VEC, a, b, c) (VEC)_mm512_fmadd_ps((__m512)(a), (__m512)(b), (__m512)(c))
+#define FC_VECTOR_FMA_f64(VEC, a, b, c) (VEC)_mm512_fmadd_pd((__m512d)(a), (__m512d)(b), (__m512d)(c))
+#define FC_STREAM(p, v) _mm512_stream_si512((__m512i *)(p), (__m512i)(v))
+#elif FC_VECTOR_BYTES == 32
+#define FC_VECTOR_FMA_f32(VEC, a, b, c) (VEC)_mm256_fmadd_ps((__m256)(a), (__m256)(b), (__m256)(c))
+#define FC_VECTOR_FMA_f64(VEC, a, b, c) (VEC)_mm256_fmadd_pd((__m256d)(a), (__m256d)(b), (__m256d)(c))
+#define FC_STREAM(p, v) _mm256_stream_si256((__m256i *)(p), (__m256i)(v))
+#else
+#define FC_VECTOR_FMA_f32(VEC, a, b, c) ((a) * (b) + (c))
+#define FC_VECTOR_FMA_f64(VEC, a, b, c) ((a) * (b) + (c))
+#endif
+#ifdef FC_STREAM
+#define FC_STREAM_END _mm_sfence()
+#else
+#define FC_STREAM(p, v) (*(__typeof__(v) *)(p) = (v))
+#define FC_STREAM_END ((void)0)
+#endif
+
 #include "elementwise.h"
 #include "reduce.h"
 #include "optim.h"
@@ -31,6 +51,7 @@
 #define SUFFIX f32
 #include "gemm.h"
 #include "norm.h"
+#include "winograd.h"
 #undef T
 #undef MASK
 #undef SUFFIX
@@ -39,6 +60,7 @@
 #define SUFFIX f64
 #include "gemm.h"
 #include "norm.h"
+#include "winograd.h"
 #undef T
 #undef MASK
 #undef SUFFIX
@@ -53,6 +75,11 @@
     .copy_pixels = copy_pixels_##suffix, .store = store_##suffix, .stream = stream_##suffix, \
     .depthwise = depthwise_##suffix, .depthwise_grad = depthwise_grad_##suffix, \
     .axpy = axpy_##suffix, .accumulate = accumulate_##suffix}
+
+#define FC_WINOGRAD_TABLE(tile, suffix) { \
+    .image = winograd_image_##tile##_##suffix, .grad = winograd_grad_##tile##_##suffix, \
+    .kernel = winograd_kernel_##tile##_##suffix, .result = winograd_result_##tile##_##suffix, \
+    .kernel_grad = winograd_kernel_grad_##tile##_##suffix, .multiply = winograd_multiply_##suffix}
 
 const fc_kernels FC_CAT(fc_kernels, FC_ISA) = {
     .name = FC_STR(FC_ISA),
@@ -74,6 +101,8 @@ const fc_kernels FC_CAT(fc_kernels, FC_ISA) = {
     .norm_apply = {norm_apply_f32, norm_apply_f64},
     .norm_apply_grad = {norm_apply_grad_f32, norm_apply_grad_f64},
     .gemm = {FC_GEMM_TABLE(f32), FC_GEMM_TABLE(f64)},
+    .winograd = {{FC_WINOGRAD_TABLE(4, f32), FC_WINOGRAD_TABLE(2, f32)},
+                 {FC_WINOGRAD_TABLE(4, f64), FC_WINOGRAD_TABLE(2, f64)}},
     .pool = {{pool_max_f32, pool_max_f64}, {pool_pick_f32, pool_pick_f64}, {pool_spread_f32, pool_spread_f64},
              {pool_sum_f32, pool_sum_f64}},
     .recurrent = {{lstm_f32, lstm_f64}, {lstm_grad_f32, lstm_grad_f64}, {gru_f32, gru_f64},
