@@ -43,7 +43,6 @@ _WIDER = {"float16": FLOAT32, "int8": INTS[1], "int16": INTS[1], "uint16": INTS[
 # With FASTCONV_POISON=1 fresh arrays start as NaN (or 0x7f bytes), so an unwritten element shows.
 _POISON = bool(int(os.environ.get("FASTCONV_POISON") or 0))
 
-_MOST_BYTES = 1 << 62
 _BEYOND = (1 << 63) - 1           # what `elements` says of more than it can count
 
 
@@ -132,7 +131,7 @@ def empty(shape, dtype=FLOAT32, device=None, strides=None):
 def _allocate(shape, strides, dtype, device):
     """An uninitialised Array of a dense layout."""
     size, itemsize = elements(shape), itemsize_of(dtype)
-    if size >= _MOST_BYTES // itemsize:
+    if size >= 1 << 58:
         raise MemoryError(f"an array of shape {shape} and dtype {dtype} does not fit any memory")
     out = _new(device.allocate(size * itemsize), shape, strides, 0, dtype, device)
     if _POISON and size:
@@ -574,6 +573,8 @@ _POWERS = {2.0: "square", 0.5: "sqrt", -1.0: "reciprocal", 1.0: "copy"}
 # --- elementwise calls -----------------------------------------------------------------------
 
 def _arithmetic(name, x, other, reverse=False, floating=False):
+    if isinstance(other, Array) and other.dtype is x.dtype and is_float(x.dtype):
+        return _launch(name, [x, other], x.dtype)
     if not isinstance(other, Array) and not _is_number(other):
         if not isinstance(other, np.ndarray):
             return NotImplemented

@@ -44,10 +44,12 @@ cdef class Node:
     @cython.locals(op=Op, found=list)
     cdef list _apply_rules(self, tuple arguments, list needed)
 
+@cython.locals(tensor=Variable)
 cdef Variable _wrap(data, Node node=*, int output=*)
 cdef tuple _wrap_outputs(Op op, arrays, Node node)
 cdef bint _check_operand(str name, x, Py_ssize_t place) except -1
 cdef _convert_operands(list plain, Py_ssize_t count, device)
+@cython.locals(node=Node)
 cdef Node _record(Op op, tuple args, tuple call, dict keywords, out, Py_ssize_t count)
 cdef _place(Variable tensor)
 cdef _fit(g, Array x)

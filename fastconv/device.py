@@ -7,9 +7,10 @@ import functools
 import os
 
 from . import reference as _reference
+from .view import Kernels
 
 
-class Device:
+class Device(Kernels):
     """One place to compute: storage and kernels behind the contract of `fastconv.reference`.
 
     name   what a person calls it, "cpu", "reference" or "opencl:0 NVIDIA H200"

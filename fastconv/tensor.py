@@ -10,6 +10,12 @@ from .autograd import Variable
 from .row_gradient import RowGradient
 from .view import is_float
 
+# The operators' ops, found once.
+_add, _subtract, _multiply, _divide, _power, _matmul = (ops.add, ops.subtract, ops.multiply, ops.divide, ops.power,
+                                                        ops.matmul)
+_equal, _not_equal, _less, _less_equal, _greater, _greater_equal = (ops.equal, ops.not_equal, ops.less, ops.less_equal,
+                                                                    ops.greater, ops.greater_equal)
+
 
 class Tensor(Variable):
     """An n-dimensional array with automatic differentiation.
@@ -144,27 +150,27 @@ class Tensor(Variable):
 
     # --- operators
 
-    def __add__(self, other): return _binary(ops.add, self, other)
-    def __radd__(self, other): return _binary(ops.add, other, self)
-    def __sub__(self, other): return _binary(ops.subtract, self, other)
-    def __rsub__(self, other): return _binary(ops.subtract, other, self)
-    def __mul__(self, other): return _binary(ops.multiply, self, other)
-    def __rmul__(self, other): return _binary(ops.multiply, other, self)
-    def __truediv__(self, other): return _binary(ops.divide, self, other)
-    def __rtruediv__(self, other): return _binary(ops.divide, other, self)
-    def __pow__(self, other): return _binary(ops.power, self, other)
-    def __rpow__(self, other): return _binary(ops.power, other, self)
-    def __matmul__(self, other): return _binary(ops.matmul, self, other)
-    def __rmatmul__(self, other): return _binary(ops.matmul, other, self)
+    def __add__(self, other): return _binary(_add, self, other)
+    def __radd__(self, other): return _binary(_add, other, self)
+    def __sub__(self, other): return _binary(_subtract, self, other)
+    def __rsub__(self, other): return _binary(_subtract, other, self)
+    def __mul__(self, other): return _binary(_multiply, self, other)
+    def __rmul__(self, other): return _binary(_multiply, other, self)
+    def __truediv__(self, other): return _binary(_divide, self, other)
+    def __rtruediv__(self, other): return _binary(_divide, other, self)
+    def __pow__(self, other): return _binary(_power, self, other)
+    def __rpow__(self, other): return _binary(_power, other, self)
+    def __matmul__(self, other): return _binary(_matmul, self, other)
+    def __rmatmul__(self, other): return _binary(_matmul, other, self)
     def __neg__(self): return ops.negative(self)
     def __pos__(self): return self
     def __abs__(self): return ops.abs(self)
-    def __eq__(self, other): return _binary(ops.equal, self, other)
-    def __ne__(self, other): return _binary(ops.not_equal, self, other)
-    def __lt__(self, other): return _binary(ops.less, self, other)
-    def __le__(self, other): return _binary(ops.less_equal, self, other)
-    def __gt__(self, other): return _binary(ops.greater, self, other)
-    def __ge__(self, other): return _binary(ops.greater_equal, self, other)
+    def __eq__(self, other): return _binary(_equal, self, other)
+    def __ne__(self, other): return _binary(_not_equal, self, other)
+    def __lt__(self, other): return _binary(_less, self, other)
+    def __le__(self, other): return _binary(_less_equal, self, other)
+    def __gt__(self, other): return _binary(_greater, self, other)
+    def __ge__(self, other): return _binary(_greater_equal, self, other)
     def __getitem__(self, key): return ops.getitem(self, key)
 
     def __setitem__(self, key, value):

@@ -3,8 +3,12 @@ from libc.stdint cimport int64_t
 cdef enum:
     MOST_DIMS = 16
 
+cdef class Kernels:
+    cdef public object allocate, map
+
 cdef class View:
-    cdef public object buffer, dtype, device
+    cdef public object buffer, dtype
+    cdef public Kernels device
     cdef public tuple shape, strides
     cdef public int64_t offset
     cdef object __weakref__

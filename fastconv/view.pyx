@@ -19,6 +19,10 @@ MAX_DIMS = MOST_DIMS
 cdef object FLOAT32 = np.dtype(np.float32), FLOAT64 = np.dtype(np.float64)      # Arrays hold no others like them
 
 
+cdef class Kernels:
+    """The entries of a device that every small op calls: fields of C, where its others are in a dict."""
+
+
 @cython.no_gc                   # nothing that a view holds leads back to it
 @cython.freelist(64)
 @cython.auto_pickle(False)

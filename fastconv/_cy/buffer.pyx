@@ -17,8 +17,18 @@ cdef extern from *:
     #else
     #define fc_ask_huge_pages(p, n) ((void)0)
     #endif
+    #if defined(Py_GIL_DISABLED)
+    static PyMutex fc_pool_mutex;
+    #define fc_lock() PyMutex_Lock(&fc_pool_mutex)
+    #define fc_unlock() PyMutex_Unlock(&fc_pool_mutex)
+    #else
+    #define fc_lock() ((void)0)
+    #define fc_unlock() ((void)0)
+    #endif
     """
     void fc_ask_huge_pages(void *p, size_t n) nogil
+    void fc_lock()
+    void fc_unlock()
 
 cdef enum:
     ALIGNMENT = 64
@@ -27,12 +37,12 @@ cdef enum:
     CLASSES = 4 * 64
     HEADER = 16                 # where the address that malloc gave is kept, before the block
 
-cdef cython.pymutex lock
-# Free blocks of each size class, linked through their first words. No Python object is made or
-# dropped while the lock is held: that could run the collector, and free a Buffer inside.
+# Free blocks of each size class, linked through their first words. The GIL guards them; without one it is a
+# lock, and no Python object is made or dropped while that is held: it could run the collector, and free a Buffer inside.
 cdef char *pool[CLASSES]
 cdef int64_t allocated = 0, peak = 0, cached = 0
 cdef char *FORMAT = b"B"
+cdef double MOST_BYTES = 2.0 ** 61
 
 
 cdef int64_t size_class(int64_t nbytes, int *number) noexcept:
@@ -70,34 +80,46 @@ cdef char *take_block(int64_t size, int number) except NULL:
     """A block of this size class, from the pool or fresh; MemoryError when there is none."""
     global allocated, peak, cached
     cdef char *block
-    with lock:
-        block = pool[number]
-        if block is not NULL:
-            pool[number] = (<char **>block)[0]
-            cached -= size
-    if block is NULL:
-        block = system_allocate(size)
-        if block is NULL:
-            empty_cache()
-            block = system_allocate(size)
-        if block is NULL:
-            raise MemoryError(f"no room for {size} bytes on the CPU ({allocated} in use)")
-    with lock:
+    fc_lock()
+    block = pool[number]
+    if block is not NULL:
+        pool[number] = (<char **>block)[0]
+        cached -= size
         allocated += size
         peak = max(peak, allocated)
+    fc_unlock()
+    return block if block is not NULL else fresh_block(size)
+
+
+cdef char *fresh_block(int64_t size) except NULL:
+    """From the system, pooled memory given back first when there is no room otherwise."""
+    global allocated, peak
+    cdef char *block = system_allocate(size)
+    if block is NULL:
+        empty_cache()
+        block = system_allocate(size)
+    if block is NULL:
+        raise MemoryError(f"no room for {size} bytes on the CPU ({allocated} in use)")
+    fc_lock()
+    allocated += size
+    peak = max(peak, allocated)
+    fc_unlock()
     return block
 
 
 cdef void return_block(char *block, int64_t size, int number) noexcept:
     global allocated, cached
-    with lock:
-        allocated -= size
-        cached += size
-        (<char **>block)[0] = pool[number]
-        pool[number] = block
+    fc_lock()
+    allocated -= size
+    cached += size
+    (<char **>block)[0] = pool[number]
+    pool[number] = block
+    fc_unlock()
 
 
 @cython.final
+@cython.no_gc
+@cython.freelist(64)
 cdef class Buffer:
     """A block of memory: `.nbytes`, `.address`, and the buffer protocol (writable bytes)."""
 
@@ -143,7 +165,8 @@ cdef Buffer new_buffer(int64_t nbytes):
 
 def allocate(nbytes):
     """A fresh buffer of `nbytes` bytes (contents undefined); MemoryError when there is no room."""
-    if nbytes < 0 or nbytes >= 1 << 62:
+    cdef double size = nbytes
+    if size < 0 or size > MOST_BYTES:
         raise MemoryError(f"cannot allocate {nbytes} bytes")
     return new_buffer(nbytes)
 
@@ -158,10 +181,11 @@ def empty_cache():
     global cached
     cdef char *block
     cdef int number
-    with lock:
-        for number in range(CLASSES):
-            while pool[number] is not NULL:
-                block = pool[number]
-                pool[number] = (<char **>block)[0]
-                system_free(block)
-        cached = 0
+    fc_lock()
+    for number in range(CLASSES):
+        while pool[number] is not NULL:
+            block = pool[number]
+            pool[number] = (<char **>block)[0]
+            system_free(block)
+    cached = 0
+    fc_unlock()

@@ -31,12 +31,30 @@ cdef extern from *:
 cdef enum:
     BLOCK = 512                 # elements of a staged block
     LONGEST_BLOCK = 2048
+    WORTH_RELEASING = 2000      # operations from which other Python threads may run meanwhile
     LONG_ROW = 384              # rows from here on are cut into blocks of their own
     COPY_ROWS = 32              # of one strip of a transposing copy
 
-cdef dict OPS = {fc_op_rows[i].name.decode(): (i, fc_op_rows[i].arity) for i in range(FC_OPS)}
 # Rough costs of an element, in units of an addition.
 cdef dict COSTS = {"exp": 4, "log": 4, "tanh": 6, "sigmoid": 5, "power": 60, "divide": 2, "sqrt": 2, "rsqrt": 3}
+
+cdef enum:                      # in place of a number in fc_op_rows
+    COPY = -1
+    WHERE = -2
+
+
+cdef class Row:
+    """A scalar function: its number in fc_op_rows, how many operands it takes, what an element costs."""
+    cdef int op, arity, cost
+
+    def __init__(self, name, op, arity):
+        self.op, self.arity, self.cost = op, arity, COSTS.get(name, 1)
+
+
+cdef dict ROWS = {"copy": Row("copy", COPY, 1), "where": Row("where", WHERE, 3)}
+for _op in range(FC_OPS):
+    _name = fc_op_rows[_op].name.decode()
+    ROWS[_name] = Row(_name, _op, fc_op_rows[_op].arity)
 
 cdef enum:
     IN_PLACE                    # dense over the whole loop
@@ -93,42 +111,39 @@ cdef int add_scalar(Plan *plan, int dtype, object value) except -1:
 def map(name, out, *inputs):
     """out[i] = f(inputs[i]...) for the scalar function `name` (see fastconv.reference.map)."""
     cdef Plan plan
-    cdef int code = -1, op = 0, arity
+    cdef Row row = ROWS.get(name)
+    cdef int code, n = 0
+    if row is None:
+        raise NotImplementedError(f"device 'cpu' has no scalar function {name!r}")
+    if len(inputs) != row.arity:
+        raise TypeError(f"{name} takes {row.arity} operands, not {len(inputs)}")
     set_shape(&plan.loop, out)
     add_array(&plan.loop, out)
-    if name == "copy":
-        arity = 1
-    elif name == "where":
-        arity, code = 3, plan.loop.dtype[0]
-    else:
-        row = OPS.get(name)
-        if row is None:
-            raise NotImplementedError(f"device 'cpu' has no scalar function {name!r}")
-        op, arity = row
-    if len(inputs) != arity:
-        raise TypeError(f"{name} takes {arity} operands, not {len(inputs)}")
-    if name == "copy":
-        code = plan.loop.dtype[0]
+    code = plan.loop.dtype[0] if row.op < 0 else compute_dtype(inputs)
     for x in inputs:
-        if code < 0 and isinstance(x, View):
-            code = dtype_code(x.dtype)
-    for n, x in enumerate(inputs):
         if isinstance(x, View):
             add_array(&plan.loop, x)
         else:
-            add_scalar(&plan, FC_BOOL if name == "where" and n == 0 else code, x)
-    if name == "copy":
-        plan.function = kernels.cast[plan.loop.dtype[0]][plan.loop.dtype[1]]
-    elif name == "where":
+            add_scalar(&plan, FC_BOOL if row.op == WHERE and n == 0 else code, x)
+        n += 1
+    if row.op == COPY:
+        plan.function = kernels.cast[code][plan.loop.dtype[1]]
+    elif row.op == WHERE:
         plan.function = kernels.where[code]
     else:
-        if name == "power":
-            if code in (FC_I32, FC_I64):
-                check_exponents(inputs[1])
-        plan.function = kernels.map[op][code]
+        plan.function = kernels.map[row.op][code]
         if plan.function is NULL:
             raise NotImplementedError(f"device 'cpu' has no {name} for dtype {inputs[0].dtype}")
-    run(&plan, COSTS.get(name, 1), name == "copy" and plan.loop.dtype[0] == plan.loop.dtype[1])
+        if code in (FC_I32, FC_I64) and name == "power":
+            check_exponents(inputs[1])
+    run(&plan, row.cost, row.op == COPY and code == plan.loop.dtype[1])
+
+
+cdef int compute_dtype(tuple inputs) except -1:
+    for x in inputs:
+        if isinstance(x, View):
+            return dtype_code((<View>x).dtype)
+    raise TypeError("at least one operand is an Array")
 
 
 cdef int check_exponents(exponent) except -1:
@@ -169,7 +184,9 @@ cdef int run(Plan *plan, int cost, bint is_copy) except -1:
     if plan.stages:
         workspace = new_buffer(tasks * plan.stage_bytes)
         plan.workspace = workspace.ptr
-    if tasks == 1:
+    if tasks == 1 and work < WORTH_RELEASING:
+        run_task(plan, 0)
+    elif tasks == 1:
         with nogil:
             run_task(plan, 0)
     else:
