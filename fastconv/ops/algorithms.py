@@ -309,7 +309,7 @@ class Cost:
 LEAST_GRAD_TILES = 32
 
 # Devices that are not here always take the implicit GEMM.
-COSTS = {"cpu": Cost(product=1.1, tile=10, kernel=28, least=64)}
+COSTS = {"cpu": Cost(product=1.1, tile=10, kernel=45, least=64)}
 
 
 def pick(step, precision, device, dtype, out, x, w, stride, dilation):
