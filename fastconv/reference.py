@@ -13,7 +13,7 @@ What a kernel may rely on (Array and ops have seen to it):
   An output may be *exactly* one of the inputs (same view) in `map`; otherwise nothing overlaps.
 * All Array operands of one call have one dtype unless the docstring says otherwise. dtypes are
   float32, float64, int32, int64, uint8, bool (stored as uint8 0 or 1). matmul, convolution,
-  moments, normalisation and the optimiser steps take float32 and float64 only.
+  normalisation and the optimiser steps take float32 and float64 only.
 
 A kernel computes into its outputs, returns None, writes nothing else, and gives the same bits on
 every run: no atomics on floats, no order that depends on scheduling.
@@ -28,9 +28,9 @@ kind = "reference"
 
 STORAGE = ("allocate", "upload", "download", "synchronize", "memory_stats", "empty_cache")
 KERNELS = ("map", "reduce", "arg_reduce", "matmul", "conv", "conv_weight_grad", "winograd_conv", "winograd_weight_grad",
-           "moments", "product_sums", "batch_norm", "batch_norm_grad", "max_pool", "max_pool_grad", "max_pool_pick",
-           "window_sum", "take", "put", "csr_matmul", "add_rows", "softmax", "softmax_grad", "cross_entropy",
-           "cross_entropy_grad", "lstm_step", "lstm_step_grad", "gru_step", "gru_step_grad", "sgd_step", "adam_step")
+           "batch_norm", "batch_norm_grad", "max_pool", "max_pool_grad", "max_pool_pick", "window_sum", "take", "put",
+           "csr_matmul", "add_rows", "softmax", "softmax_grad", "cross_entropy", "cross_entropy_grad", "lstm_step",
+           "lstm_step_grad", "gru_step", "gru_step_grad", "sgd_step", "adam_step")
 
 
 def view(x):
@@ -121,7 +121,6 @@ SCALAR_OPS: dict = {
     "clip": lambda x, low, high: np.where(x < low, low, np.where(x > high, high, x)),
     "lerp": lambda a, b, t: a + (b - a) * t,
     "normalize": lambda x, mean, rstd, w, b: (x - mean) * (rstd * w) + b,
-    "normalize_grad": lambda g, x, mean, scale, mg, k: scale * (g - mg - (x - mean) * k),
     "copy": lambda x: x,
     "where": np.where,
 }
@@ -162,15 +161,34 @@ def _wide(dtype):
     return np.dtype(np.float64) if dtype.kind == "f" else dtype
 
 
+INNER_CHUNK, OUTER_CHUNK, SHORT_RUN, SUM_LANES = 4096, 256, 32, 16
+
+
+def sum_order(x_shape, x_strides, axes):
+    """(inner, run, runs in a chunk, elements of a run in a chunk, lanes): how sums of float32 over `axes` are ordered.
+
+    Dims of size 1 aside, x's dims are taken in the order of its memory, by falling |stride|. `inner`:
+    the last one is reduced. The reduced dims, merged where they lie in one piece, make runs along the
+    last of them. A chunk is some whole runs, or a part of one; in it element i of a run goes to lane
+    i % lanes, each lane in order, and then lane l takes lane l + span for span = lanes/2 ... 1. Chunks are
+    added one after another, all in float64. More than one lane only for long runs of the innermost dim.
+    """
+    dims = sorted((d for d, n in enumerate(x_shape) if n != 1), key=lambda d: -abs(x_strides[d]))
+    inner, run, stride, count = not dims or dims[-1] in axes, 1, None, 1
+    for d in reversed([d for d in dims if d in axes]):
+        count *= x_shape[d]
+        if stride is None or x_strides[d] == stride * run and count == run * x_shape[d]:
+            run, stride = run * x_shape[d], x_strides[d] if stride is None else stride
+    limit = INNER_CHUNK if inner else OUTER_CHUNK
+    return inner, run, min(count // run, max(1, limit // run)), min(run, limit), SUM_LANES if inner and run >= SHORT_RUN else 1
+
+
 def reduce(name, out, x, axes):
     """Reduce `x` over `axes` (sorted tuple, never empty): name is sum, prod, max or min.
 
-    out has x's dtype and x's shape with 1 in the reduced axes. float32 sums keep the error of a
-    pairwise or wider accumulation; max and min give NaN where there is one. bool only for max, min.
-
-    Where everything cancels, the rounding of float64 would show in a float32 sum, and with it the order:
-    devices with float64 carry the error along, so that their sums are the exact ones, rounded, and agree
-    in all bits; so in product_sums and the mean of moments. (This device adds in NumPy's order.)
+    out has x's dtype and x's shape with 1 in the reduced axes. max and min give NaN where there is one.
+    bool only for max, min. float32 is summed in float64 in the order of `sum_order`, so that devices
+    with float64 agree in all bits. (This device adds in NumPy's order.)
     """
     f = {"sum": np.sum, "prod": np.prod, "max": np.max, "min": np.min}[name]
     wide = {"dtype": _wide(x.dtype)} if name in ("sum", "prod") else {}
@@ -184,26 +202,6 @@ def arg_reduce(name, out, x, axis):
     The first NaN wins, as in NumPy.
     """
     view(out)[...] = {"argmax": np.argmax, "argmin": np.argmin}[name](view(x), axis=axis, keepdims=True)
-
-
-def moments(mean, var, x, axes):
-    """Mean and biased variance of `x` over `axes` (sorted tuple); both outs in keepdims shape.
-
-    The variance is that of the centred values (two passes or Welford), so a large mean does no harm.
-    """
-    view(mean)[...] = view(x).mean(axis=axes, keepdims=True, dtype=np.float64)
-    view(var)[...] = view(x).var(axis=axes, keepdims=True, dtype=np.float64)
-
-
-def product_sums(sum_g, sum_gx, g, x, mean, axes):
-    """sum_g = sum of g, sum_gx = sum of g * (x - mean), over `axes`; outs and mean in keepdims shape.
-
-    The two reductions in the gradient of a normalisation, in one pass over g and x. For float32 the
-    difference and then the product are rounded to float64 (no FMA), and their sums only at the end.
-    """
-    centred = view(x) - view(mean)
-    view(sum_g)[...] = view(g).sum(axis=axes, keepdims=True, dtype=np.float64)
-    view(sum_gx)[...] = (view(g) * centred).sum(axis=axes, keepdims=True, dtype=np.float64)
 
 
 # --- normalisation ---------------------------------------------------------------------------

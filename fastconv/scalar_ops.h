@@ -63,6 +63,3 @@ FC_OP(lerp,          3, FLOAT,  SAME, FC_FMA(x1 - x0, x2, x0))
 
 /* x, mean, rstd, weight, bias: one pass of a normalisation. */
 FC_OP(normalize,     5, FLOAT,  SAME, FC_FMA(x0 - x1, x2 * x3, x4))
-/* g, x, mean, scale, mean of g, mean of g*(x-mean)/var: its gradient with respect to x,
- * scale = weight * rstd. */
-FC_OP(normalize_grad, 6, FLOAT, SAME, x3 * FC_FMA(x2 - x1, x5, x0 - x4))

@@ -3,7 +3,7 @@
     buffer        storage: aligned, pooled
     strided       Arrays as C structs, merged dimensions, blocks in and out
     elementwise   map
-    reduce        reduce, arg_reduce, moments, product_sums
+    reduce        reduce, arg_reduce
     norm          batch_norm, batch_norm_grad
     product       the loops around the register tile, for matmul and conv
     weight_grad   conv_weight_grad, around the same tile
@@ -52,7 +52,7 @@ from .norm import batch_norm, batch_norm_grad
 from .optim import adam_step, sgd_step
 from .pool import max_pool, max_pool_grad, max_pool_pick, window_sum
 from .recurrent import gru_step, gru_step_grad, lstm_step, lstm_step_grad
-from .reduce import arg_reduce, moments, product_sums, reduce
+from .reduce import arg_reduce, reduce
 from .softmax import cross_entropy, cross_entropy_grad, softmax, softmax_grad
 from .weight_grad import conv_weight_grad
 from .winograd import winograd_conv, winograd_weight_grad

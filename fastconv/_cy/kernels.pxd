@@ -5,21 +5,16 @@ cdef extern from "kernels/isa.h" nogil:
     int FC_F32, FC_F64, FC_I32, FC_I64, FC_U8, FC_BOOL
     int FC_OPS
     int FC_SUM, FC_PROD, FC_MAX, FC_MIN
-    int FC_SUM_PAIRS "FC_REDUCTIONS"           # kernels/reduce.h
+    int FC_SUM_LANES
 
     ctypedef void (*fc_map)(void *out, const void **x, int64_t n) noexcept nogil
-    ctypedef void (*fc_reduce_inner)(void *acc, const void *x, int64_t n, int64_t stride) noexcept nogil
+    ctypedef void (*fc_reduce_inner)(void *acc, const void *x, int64_t n, int64_t stride, int64_t width,
+                                     int64_t column) noexcept nogil
     ctypedef void (*fc_reduce_outer)(void *acc, const void *x, int64_t rows, int64_t row_stride, int64_t n,
                                      int64_t stride) noexcept nogil
-    ctypedef void (*fc_centred_inner)(double *acc, const void *x, int64_t n, int64_t stride,
-                                      double mean) noexcept nogil
-    ctypedef void (*fc_centred_outer)(double *acc, const void *x, int64_t rows, int64_t row_stride, int64_t n,
-                                      int64_t stride, const double *mean) noexcept nogil
-    ctypedef void (*fc_product_inner)(double *sum_g, double *sum_gx, const void *g, const void *x, int64_t n,
-                                      int64_t g_stride, int64_t x_stride, double mean) noexcept nogil
-    ctypedef void (*fc_product_outer)(double *sum_g, double *sum_gx, const void *g, const void *x, int64_t rows,
-                                      int64_t g_row, int64_t x_row, int64_t n, int64_t g_stride, int64_t x_stride,
-                                      const double *mean) noexcept nogil
+    ctypedef void (*fc_sum_lanes)(double *lanes, const void *x, int64_t n, int64_t stride, int64_t width,
+                                  int64_t column) noexcept nogil
+    ctypedef void (*fc_fold_lanes)(double *acc, double *lanes, int64_t width) noexcept nogil
     ctypedef void (*fc_arg_outer)(int64_t *index, const void *x, int64_t rows, int64_t row_stride, int64_t n,
                                   int64_t stride, int largest) noexcept nogil
 
@@ -167,10 +162,8 @@ cdef extern from "kernels/isa.h" nogil:
         fc_reduce_inner reduce_inner[4][6]
         fc_reduce_outer reduce_outer[4][6]
         fc_arg_outer arg_outer[6]
-        fc_centred_inner centred_inner[2]
-        fc_centred_outer centred_outer[2]
-        fc_product_inner product_inner[2]
-        fc_product_outer product_outer[2]
+        fc_sum_lanes sum_lanes[2]
+        fc_fold_lanes fold_lanes
         fc_norm_sum norm_statistics[2]
         fc_norm_sum norm_gradient[2]
         fc_norm_folding norm_fold[2]

@@ -1,85 +1,75 @@
-"""reduce, arg_reduce, moments and product_sums: sums over some axes of strided arrays.
+"""reduce and arg_reduce: sums, products and extremes over some axes of strided arrays.
 
-The dims of x, merged and in the order of its memory, fall into kept ones and reduced ones. When the
-innermost is reduced, an output sums rows of x (`inner` kernels); when it is kept, a whole row of
-outputs takes one row of x after the other (`outer` kernels): the case of channels-last statistics.
+The dims of x, merged and in the order of its memory, fall into kept ones and reduced ones. The last
+kept dim makes a line of outputs, columns, that are reduced together: run after run of x when the
+innermost dim is reduced (`inner` kernels), row after row when it is kept (`outer` kernels).
 
-    tasks    (line of outputs, chunk of the reduced elements); a line is the innermost kept dim, or 1
-    chunk    a fixed number of reduced elements, so that the order of a sum depends on the shape alone
-    partial  double or int64_t accumulators [line][quantity][chunk][part][column], joined in order of
-             chunks; sums of float32 have two parts, the second the rounding errors of the first, so that
-             their result depends on no order at all (every device gives the same bits)
+    tasks    (piece of a line, chunk of the reduced elements)
+    chunk    runs and how much of each, by the shape alone (reference.sum_order), so that the order of
+             a sum depends on neither threads nor device
+    partial  double or int64_t accumulators [piece][chunk][column], joined in order of chunks
 """
-from cython.parallel cimport prange
+from cython.parallel cimport prange, threadid
 from libc.math cimport INFINITY
-from libc.stdint cimport INT64_MAX, INT64_MIN, int32_t, int64_t, uint8_t
+from libc.stdint cimport INT32_MAX, INT32_MIN, INT64_MAX, INT64_MIN, int32_t, int64_t, uint8_t
 from libc.string cimport memset
 
+from ..reference import INNER_CHUNK, OUTER_CHUNK, SHORT_RUN
 from .buffer cimport Buffer, new_buffer
-from .kernels cimport (FC_BOOL, FC_F32, FC_F64, FC_I32, FC_I64, FC_MAX, FC_MIN, FC_PROD, FC_SUM,
-                       FC_SUM_PAIRS, FC_U8,
-                       fc_arg_outer, fc_centred_inner, fc_centred_outer, fc_product_inner, fc_product_outer,
+from .kernels cimport (FC_BOOL, FC_F32, FC_F64, FC_I32, FC_I64, FC_MAX, FC_MIN, FC_PROD, FC_SUM, FC_SUM_LANES, fc_arg_outer,
                        fc_reduce_inner, fc_reduce_outer)
 from .runtime cimport kernels, threads_for
 from .strided cimport Loop, MAX_DIMS, add_array, coalesce, locate, next_row, set_shape, unravel
 
 cdef enum:
-    CHUNK = 16384               # elements of x in one task, roughly
-    WIDTH = 256                 # columns of one task
+    X, OUT                      # operands
+    WIDTH = 256                 # columns of a piece at most
     TASK_WORK = 16384           # elements that a thread takes at once
 
-cdef enum Kind:
-    REDUCE
-    MOMENTS
-    PRODUCTS
-
 cdef struct Plan:
-    Kind kind
     int op, dtype
-    Loop loop                   # operands x [, g], all dims: for the merge
-    Loop kept                   # operands as given: x [, g, mean], outs; without the line's dim
-    Loop reduced                # operands x [, g]
-    int inputs                  # x, or x and g
-    int mean, out0, out1        # operand numbers in `kept`; -1 where there is none
-    int inner_reduced
+    Loop loop                   # all dims: for the merge
+    Loop kept                   # without the line's dim
+    Loop reduced
+    int inner_reduced, laned
     int64_t width               # columns of a line
-    int64_t column[8]           # byte stride of each operand of `kept` along the line
-    int64_t pieces              # a line is computed in pieces of WIDTH columns
-    int64_t chunk, chunks       # reduced elements in a chunk; for lines, rows
-    int64_t reduced_size
-    int64_t lines, lines_per_task
+    int64_t column[2]           # byte stride of each operand along the line
+    int64_t piece, pieces       # a line is computed in pieces of columns
+    int64_t runs, run           # the reduced elements: runs of the innermost dim
+    int64_t chunk_runs, chunk_run, run_chunks, chunks
+    int64_t lines               # pieces of all lines
     char *partial
-    int parts                   # of an accumulator: 2 where a sum has a compensation
-    int64_t line_bytes
+    char *lanes                 # [thread][column][FC_SUM_LANES]
     fc_reduce_inner inner
     fc_reduce_outer outer
-    fc_centred_inner centred_inner
-    fc_centred_outer centred_outer
-    fc_product_inner product_inner
-    fc_product_outer product_outer
 
 cdef dict OPS = {"sum": FC_SUM, "prod": FC_PROD, "max": FC_MAX, "min": FC_MIN}
+cdef int64_t inner_chunk = INNER_CHUNK, outer_chunk = OUTER_CHUNK, short_run = SHORT_RUN
 
 
 # --- planning --------------------------------------------------------------------------------
 
-cdef void split(Plan *p, const int *is_reduced) noexcept nogil:
-    """Dims of p.loop (merged apart) into kept, the line, and reduced."""
+cdef void plan_dims(Plan *p) noexcept:
+    """Merge the dims, and split them into kept, the line, and reduced ones, in which out has stride 0."""
     cdef Loop *loop = &p.loop
-    cdef int d, op, last = loop.ndim - 1
-    p.inner_reduced = is_reduced[last]
-    p.width = 1
-    for op in range(loop.operands):
-        p.column[op] = 0
-    if not p.inner_reduced:
-        p.width = loop.shape[last]
-        for op in range(loop.operands):
-            p.column[op] = loop.strides[op][last]
-        last -= 1
+    cdef int is_reduced[MAX_DIMS]
+    cdef int d, op, line = -1
+    coalesce(loop, X)
+    for d in range(loop.ndim):
+        is_reduced[d] = loop.size == 1 or loop.strides[OUT][d] == 0
+        if not is_reduced[d]:
+            line = d
+    p.inner_reduced = line < loop.ndim - 1
+    p.width = 1 if line < 0 else loop.shape[line]
+    for op in range(2):
+        p.column[op] = 0 if line < 0 else loop.strides[op][line]
     start_loop(&p.kept, loop)
     start_loop(&p.reduced, loop)
-    for d in range(last + 1):
-        append_dim(&p.reduced if is_reduced[d] else &p.kept, loop, d)
+    for d in range(loop.ndim):
+        if is_reduced[d]:
+            append_dim(&p.reduced, loop, d)
+        elif d != line:
+            append_dim(&p.kept, loop, d)
     finish_loop(&p.kept)
     finish_loop(&p.reduced)
 
@@ -95,8 +85,14 @@ cdef void start_loop(Loop *to, const Loop *loop) noexcept nogil:
 
 
 cdef void append_dim(Loop *to, const Loop *loop, int d) noexcept nogil:
-    cdef int op
-    to.shape[to.ndim] = loop.shape[d]
+    """One more dim, merged with the last where they lie in one piece."""
+    cdef int op, last = to.ndim - 1, whole = to.ndim > 0
+    for op in range(loop.operands):
+        if whole and to.strides[op][last] != loop.strides[op][d] * loop.shape[d]:
+            whole = 0
+    if whole:
+        to.ndim -= 1
+    to.shape[to.ndim] = loop.shape[d] * (to.shape[last] if whole else 1)
     to.size *= loop.shape[d]
     for op in range(loop.operands):
         to.strides[op][to.ndim] = loop.strides[op][d]
@@ -113,325 +109,175 @@ cdef void finish_loop(Loop *to) noexcept nogil:
             to.strides[op][0] = 0
 
 
-cdef void plan_dims(Plan *p) noexcept:
-    """Merge the dims. Reduced ones are those in which the output has stride 0: it has size 1 there."""
-    cdef Loop *loop = &p.loop
-    cdef int is_reduced[MAX_DIMS]
-    cdef int d
-    coalesce(loop, 0)
-    for d in range(loop.ndim):
-        is_reduced[d] = loop.size == 1 or loop.strides[p.out0][d] == 0
-    split(p, is_reduced)
-
-
-cdef int run(Plan *p, int accumulators) except -1:
-    """Chunks, partial results and tasks; `accumulators` (of double or int64_t) per output."""
-    cdef int64_t task, tasks, chunk_tasks
-    cdef int threads = threads_for(p.loop.size * p.inputs)
-    cdef int finish_threads
-    cdef Buffer partial
-    p.reduced_size = p.reduced.size
-    p.pieces = (p.width + WIDTH - 1) // WIDTH
-    p.chunk = max(<int64_t>1, CHUNK // min(p.width, <int64_t>WIDTH))
-    p.chunks = (p.reduced_size + p.chunk - 1) // p.chunk
+cdef void plan_chunks(Plan *p, int threads) noexcept nogil:
+    """Chunks by reference.sum_order; pieces so that every thread has some, and no task is too long."""
+    cdef int64_t limit = inner_chunk if p.inner_reduced else outer_chunk, per_chunk
+    p.run = p.reduced.shape[p.reduced.ndim - 1]
+    p.runs = p.reduced.size // p.run
+    p.chunk_run = min(p.run, limit)
+    p.chunk_runs = min(p.runs, max(<int64_t>1, limit // p.run))
+    p.run_chunks = (p.run + p.chunk_run - 1) // p.chunk_run
+    p.chunks = p.run_chunks * ((p.runs + p.chunk_runs - 1) // p.chunk_runs)
+    p.laned = p.inner_reduced and p.op == FC_SUM and p.dtype <= FC_F64 and p.run >= short_run
+    per_chunk = p.chunk_run * p.chunk_runs
+    p.piece = WIDTH
+    if p.inner_reduced:
+        p.piece = max(<int64_t>1, min(<int64_t>WIDTH, TASK_WORK // per_chunk))
+    elif p.chunks * p.kept.size < 2 * threads:
+        p.piece = 64
+    p.pieces = (p.width + p.piece - 1) // p.piece
+    p.piece = min(p.piece, p.width)
     p.lines = p.kept.size * p.pieces
-    p.line_bytes = accumulators * p.chunks * min(p.width, <int64_t>WIDTH) * p.parts * 8
-    partial = new_buffer(p.lines * p.line_bytes)
+
+
+cdef int run(Plan *p) except -1:
+    """Chunks, partial results, tasks."""
+    cdef int64_t task, tasks, per_task, columns
+    cdef int threads = threads_for(p.loop.size)
+    cdef Buffer partial
+    plan_chunks(p, threads)
+    tasks = p.lines * p.chunks
+    per_task = max(<int64_t>1, TASK_WORK // (p.piece * p.chunk_run * p.chunk_runs))     # several short ones make one task
+    tasks = (tasks + per_task - 1) // per_task
+    columns = p.lines * p.piece * p.chunks
+    partial = new_buffer(columns * 8 + (threads * p.piece * FC_SUM_LANES * 8 if p.laned else 0))
     p.partial = partial.ptr
-    # Several short lines make one task.
-    p.lines_per_task = max(<int64_t>1, TASK_WORK // max(<int64_t>1, p.reduced_size * min(p.width, <int64_t>WIDTH)))
-    chunk_tasks = (p.lines + p.lines_per_task - 1) // p.lines_per_task * p.chunks
-    tasks = (p.lines + p.lines_per_task - 1) // p.lines_per_task
-    finish_threads = min(threads, threads_for(p.kept.size * p.width * p.chunks * accumulators))
+    p.lanes = p.partial + columns * 8
     with nogil:
         if threads == 1:
-            for task in range(chunk_tasks):
-                chunk_task(p, task)
             for task in range(tasks):
-                finish_task(p, task)
+                chunk_task(p, task, per_task, 0)
+            for task in range(p.lines):
+                finish_line(p, task)
         else:
-            for task in prange(chunk_tasks, num_threads=threads, schedule="dynamic"):
-                chunk_task(p, task)
-            for task in prange(tasks, num_threads=finish_threads, schedule="static"):
-                finish_task(p, task)
+            for task in prange(tasks, num_threads=threads, schedule="static"):
+                chunk_task(p, task, per_task, threadid())
+            threads = threads_for(columns)
+            for task in prange(p.lines, num_threads=threads, schedule="static"):
+                finish_line(p, task)
     return 0
 
 
 # --- partial results -------------------------------------------------------------------------
 
-cdef void chunk_task(const Plan *p, int64_t task) noexcept nogil:
-    cdef int64_t chunk = task % p.chunks, line
-    cdef int64_t line0 = task // p.chunks * p.lines_per_task
-    for line in range(line0, min(line0 + p.lines_per_task, p.lines)):
-        chunk_line(p, line, chunk)
+cdef void chunk_task(const Plan *p, int64_t task, int64_t per_task, int thread) noexcept nogil:
+    cdef int64_t part
+    for part in range(task * per_task, min((task + 1) * per_task, p.lines * p.chunks)):
+        chunk_line(p, part // p.chunks, part % p.chunks, p.lanes + thread * p.piece * FC_SUM_LANES * 8)
 
 
-cdef void chunk_line(const Plan *p, int64_t line, int64_t chunk) noexcept nogil:
-    """The accumulators of one piece of a line for one chunk of the reduced elements."""
+cdef inline char *accumulators(const Plan *p, int64_t line, int64_t chunk) noexcept nogil:
+    return p.partial + (line * p.chunks + chunk) * p.piece * 8
+
+
+cdef void chunk_line(const Plan *p, int64_t line, int64_t chunk, char *lanes) noexcept nogil:
+    """The accumulators of one piece of a line for one chunk: some runs, or a part of one."""
     cdef int64_t index[MAX_DIMS]
-    cdef int64_t column = line % p.pieces * WIDTH, width = min(<int64_t>WIDTH, p.width - column)
-    cdef int64_t start = chunk * p.chunk, n = min(p.chunk, p.reduced_size - start), j
+    cdef const Loop *r = &p.reduced
+    cdef int last = r.ndim - 1
+    cdef int itemsize = r.itemsize[X]
+    cdef int64_t column = line % p.pieces * p.piece, width = min(p.piece, p.width - column)
+    cdef int64_t first = chunk // p.run_chunks * p.chunk_runs, run_index = min(p.chunk_runs, p.runs - first)
+    cdef int64_t start = chunk % p.run_chunks * p.chunk_run, n = min(p.chunk_run, p.run - start)
+    cdef int64_t step = r.strides[X][last] // itemsize, column_step = p.column[X] // itemsize
+    cdef char *acc = accumulators(p, line, chunk)
     cdef const char *x
-    cdef const char *g = NULL
-    cdef double mean[WIDTH]
-    cdef int64_t step = width * p.parts * 8         # bytes of an accumulator
-    cdef char *acc = p.partial + line * p.line_bytes + chunk * step
-    cdef char *acc1 = acc + p.chunks * step
-    cdef double *chunk_mean
+    cdef const char *at
     unravel(&p.kept, line // p.pieces, index)
-    x = p.kept.data[0] + locate(&p.kept, 0, index) + column * p.column[0]
-    if p.kind == REDUCE:
-        start_accumulators(p, acc, width * p.parts)
-        accumulate(p, acc, NULL, x, NULL, NULL, start, n, width, 0)
-    elif p.kind == MOMENTS:
-        memset(acc, 0, step)
-        memset(acc1, 0, step)
-        accumulate(p, acc, NULL, x, NULL, NULL, start, n, width, 0)
-        chunk_mean = <double *>(acc1 + p.chunks * step)
-        for j in range(width):
-            chunk_mean[j] = value(p, acc, j, width) / n
-        accumulate(p, acc1, NULL, x, NULL, chunk_mean, start, n, width, 1)
+    x = p.kept.data[X] + locate(&p.kept, X, index) + column * p.column[X]
+    if p.laned:
+        memset(lanes, 0, width * FC_SUM_LANES * 8)
     else:
-        memset(acc, 0, step)
-        memset(acc1, 0, step)
-        g = p.kept.data[1] + locate(&p.kept, 1, index) + column * p.column[1]
-        load_mean(p, mean, index, column, width)
-        accumulate(p, acc, acc1, x, g, mean, start, n, width, 0)
+        start_accumulators(p, acc, width)
+    unravel(r, first * p.run, index)
+    while run_index > 0:
+        index[last] = start
+        at = x + locate(r, X, index)
+        if p.laned:
+            kernels.sum_lanes[p.dtype](<double *>lanes, at, n, step, width, column_step)
+        elif p.inner_reduced:
+            p.inner(acc, at, n, step, width, column_step)
+        else:
+            p.outer(acc, at, n, step, width, column_step)
+        next_row(r, index)
+        run_index -= 1
+    if p.laned:
+        kernels.fold_lanes(<double *>acc, <double *>lanes, width)
 
 
 cdef void start_accumulators(const Plan *p, char *acc, int64_t width) noexcept nogil:
-    cdef int64_t j
-    cdef int real = p.dtype == FC_F32 or p.dtype == FC_F64
-    cdef double first = 1.0 if p.op == FC_PROD else -INFINITY if p.op == FC_MAX else INFINITY
-    cdef int64_t first_int = 1 if p.op == FC_PROD else INT64_MIN if p.op == FC_MAX else INT64_MAX
+    """What leaves every value as it is, in the type itself."""
+    cdef int64_t j, first_int = 1
+    cdef double first = 1.0
     if p.op == FC_SUM:
         memset(acc, 0, width * 8)
         return
+    if p.op != FC_PROD:
+        first = -INFINITY if p.op == FC_MAX else INFINITY
+        if p.dtype == FC_I64:
+            first_int = INT64_MIN if p.op == FC_MAX else INT64_MAX
+        elif p.dtype == FC_I32:
+            first_int = INT32_MIN if p.op == FC_MAX else INT32_MAX
+        else:
+            first_int = 0 if p.op == FC_MAX else 255
     for j in range(width):
-        if real:
+        if p.dtype <= FC_F64:
             (<double *>acc)[j] = first
         else:
             (<int64_t *>acc)[j] = first_int
 
 
-cdef void load_mean(const Plan *p, double *mean, const int64_t *index, int64_t column, int64_t width) noexcept nogil:
-    cdef const char *at = p.kept.data[p.mean] + locate(&p.kept, p.mean, index) + column * p.column[p.mean]
-    cdef int64_t j
-    for j in range(width):
-        if p.dtype == FC_F32:
-            mean[j] = (<const float *>(at + j * p.column[p.mean]))[0]
-        else:
-            mean[j] = (<const double *>(at + j * p.column[p.mean]))[0]
-
-
-cdef void accumulate(const Plan *p, char *acc, char *acc1, const char *x, const char *g, const double *mean,
-                     int64_t start, int64_t n, int64_t width, int centred) noexcept nogil:
-    """Walk reduced elements [start, start + n) stretch by stretch of the last reduced dim."""
-    cdef int64_t index[MAX_DIMS]
-    cdef const Loop *r = &p.reduced
-    cdef int last = r.ndim - 1
-    cdef int itemsize = r.itemsize[0]
-    cdef int64_t length, x_step = r.strides[0][last] // itemsize, x_column = p.column[0] // itemsize
-    cdef int64_t g_step = 0, g_column = 0
-    cdef const char *at
-    cdef const char *g_at = NULL
-    if g is not NULL:
-        g_step = r.strides[1][last] // itemsize
-        g_column = p.column[1] // itemsize
-    unravel(r, start, index)
-    while n > 0:
-        length = min(n, r.shape[last] - index[last])
-        at = x + locate(r, 0, index)
-        if g is not NULL:
-            g_at = g + locate(r, 1, index)
-        if p.inner_reduced:
-            if g is not NULL:
-                p.product_inner(<double *>acc, <double *>acc1, g_at, at, length, g_step, x_step, mean[0])
-            elif centred:
-                p.centred_inner(<double *>acc, at, length, x_step, mean[0])
-            else:
-                p.inner(acc, at, length, x_step)
-        elif g is not NULL:
-            p.product_outer(<double *>acc, <double *>acc1, g_at, at, length, g_step, x_step, width, g_column,
-                            x_column, mean)
-        elif centred:
-            p.centred_outer(<double *>acc, at, length, x_step, width, x_column, mean)
-        else:
-            p.outer(acc, at, length, x_step, width, x_column)
-        n -= length
-        next_row(r, index)
-
-
 # --- joining chunks and storing --------------------------------------------------------------
-
-cdef void finish_task(const Plan *p, int64_t task) noexcept nogil:
-    cdef int64_t line
-    for line in range(task * p.lines_per_task, min((task + 1) * p.lines_per_task, p.lines)):
-        finish_line(p, line)
-
 
 cdef void finish_line(const Plan *p, int64_t line) noexcept nogil:
     """Join the chunks of a piece of a line in order, and store."""
     cdef int64_t index[MAX_DIMS]
-    cdef int64_t column = line % p.pieces * WIDTH, width = min(<int64_t>WIDTH, p.width - column), j, chunk
-    cdef int64_t step = width * p.parts * 8
-    cdef char *acc = p.partial + line * p.line_bytes
-    cdef char *acc1 = acc + p.chunks * step
-    cdef char *acc2 = acc1 + p.chunks * step
-    cdef char *out
-    unravel(&p.kept, line // p.pieces, index)
-    out = p.kept.data[p.out0] + locate(&p.kept, p.out0, index) + column * p.column[p.out0]
+    cdef int64_t column = line % p.pieces * p.piece, width = min(p.piece, p.width - column), chunk
+    cdef int wide = FC_F64 if p.dtype <= FC_F64 else FC_I64
+    cdef char *acc = accumulators(p, line, 0)
     for chunk in range(1, p.chunks):
-        join(p, acc, acc + chunk * step, width)
-        if p.kind == MOMENTS:
-            join_moments(p, <double *>acc2, <double *>acc1, chunk, width)
-        elif p.kind == PRODUCTS:
-            join(p, acc1, acc1 + chunk * step, width)
-    if p.parts == 2:
-        settle(p, acc, width)
-        if p.kind == PRODUCTS:
-            settle(p, acc1, width)
-    if p.kind == MOMENTS:
-        for j in range(width):
-            (<double *>acc)[j] = (<double *>acc)[j] / p.reduced_size if p.parts == 2 else (<double *>acc2)[j]
-            (<double *>acc1)[j] /= p.reduced_size
-    store(p, out, p.column[p.out0], acc, width)
-    if p.out1 >= 0:
-        out = p.kept.data[p.out1] + locate(&p.kept, p.out1, index) + column * p.column[p.out1]
-        store(p, out, p.column[p.out1], acc1, width)
-
-
-cdef void join(const Plan *p, char *acc, const char *more, int64_t width) noexcept nogil:
-    """acc takes the accumulators of the next chunk: the reduction again, on accumulators."""
-    cdef int dtype = FC_F64 if p.dtype == FC_F32 or p.dtype == FC_F64 else FC_I64
-    cdef double *s = <double *>acc
-    cdef const double *v = <const double *>more
-    cdef double t, z
-    cdef int64_t j
-    if p.parts == 1:
-        kernels.reduce_outer[p.op][dtype](acc, more, 1, 0, width, 1)
-        return
-    for j in range(width):          # Knuth's two-sum
-        t = s[j] + v[j]
-        z = t - s[j]
-        s[width + j] += ((s[j] - (t - z)) + (v[j] - z)) + v[width + j]
-        s[j] = t
-
-
-cdef double value(const Plan *p, const char *acc, int64_t j, int64_t width) noexcept nogil:
-    """A sum with its compensation, which is NaN where the sum is infinite."""
-    cdef double s = (<const double *>acc)[j]
-    return s + (<const double *>acc)[width + j] if p.parts == 2 and s - s == 0 else s
-
-
-cdef void settle(const Plan *p, char *acc, int64_t width) noexcept nogil:
-    cdef int64_t j
-    for j in range(width):
-        (<double *>acc)[j] = value(p, acc, j, width)
-
-
-cdef void join_moments(const Plan *p, double *mean, double *m2, int64_t chunk, int64_t width) noexcept nogil:
-    """Chan, Golub and LeVeque 1979: mean and centred squares of two sets."""
-    cdef double na = <double>(chunk * p.chunk)
-    cdef double nb = <double>min(p.chunk, p.reduced_size - chunk * p.chunk), delta
-    cdef int64_t j, more = chunk * width * p.parts
-    for j in range(width):
-        delta = mean[more + j] - mean[j]
-        mean[j] += delta * (nb / (na + nb))
-        m2[j] += m2[more + j] + delta * delta * (na * nb / (na + nb))
+        kernels.reduce_outer[p.op][wide](acc, accumulators(p, line, chunk), 1, 0, width, 1)
+    unravel(&p.kept, line // p.pieces, index)
+    store(p, p.kept.data[OUT] + locate(&p.kept, OUT, index) + column * p.column[OUT], p.column[OUT], acc, width)
 
 
 cdef void store(const Plan *p, char *out, int64_t stride, const char *acc, int64_t width) noexcept nogil:
     cdef int64_t j
-    for j in range(width):
-        if p.dtype == FC_F32:
+    if p.dtype == FC_F32:
+        for j in range(width):
             (<float *>(out + j * stride))[0] = <float>(<const double *>acc)[j]
-        elif p.dtype == FC_F64:
+    elif p.dtype == FC_F64:
+        for j in range(width):
             (<double *>(out + j * stride))[0] = (<const double *>acc)[j]
-        elif p.dtype == FC_I64:
+    elif p.dtype == FC_I64:
+        for j in range(width):
             (<int64_t *>(out + j * stride))[0] = (<const int64_t *>acc)[j]
-        elif p.dtype == FC_I32:
+    elif p.dtype == FC_I32:
+        for j in range(width):
             (<int32_t *>(out + j * stride))[0] = <int32_t>(<const int64_t *>acc)[j]
-        else:
+    else:
+        for j in range(width):
             (<uint8_t *>(out + j * stride))[0] = <uint8_t>(<const int64_t *>acc)[j]
 
 
 # --- entry points ----------------------------------------------------------------------------
-
-cdef void set_kernels(Plan *p) noexcept:
-    cdef int row = p.op
-    p.parts = 1
-    if p.op == FC_SUM and p.dtype == FC_F32:
-        p.parts = 2
-        row = FC_SUM_PAIRS
-    p.inner = kernels.reduce_inner[row][p.dtype]
-    p.outer = kernels.reduce_outer[row][p.dtype]
-
 
 def reduce(name, out, x, axes):
     """Reduce `x` over `axes`: sum, prod, max or min (see fastconv.reference.reduce)."""
     cdef Plan p
     if name not in OPS:
         raise NotImplementedError(f"device 'cpu' has no reduction {name!r}")
-    p.kind = REDUCE
     p.op = OPS[name]
     set_shape(&p.loop, x)
     add_array(&p.loop, x)
-    p.out0 = add_array(&p.loop, out)
-    p.mean = p.out1 = -1
-    p.inputs = 1
-    p.dtype = p.loop.dtype[0]
+    add_array(&p.loop, out)
+    p.dtype = p.loop.dtype[X]
     if p.dtype == FC_BOOL and p.op in (FC_SUM, FC_PROD):
         raise NotImplementedError(f"device 'cpu' has no {name} for dtype bool")
-    set_kernels(&p)
+    p.inner = kernels.reduce_inner[p.op][p.dtype]
+    p.outer = kernels.reduce_outer[p.op][p.dtype]
     plan_dims(&p)
-    run(&p, 1)
-
-
-cdef int require_float(Plan *p, what) except -1:
-    p.dtype = p.loop.dtype[0]
-    if p.dtype > 1:
-        raise NotImplementedError(f"device 'cpu' has {what} for float32 and float64 only")
-    return 0
-
-
-def moments(mean, var, x, axes):
-    """Mean and biased variance of `x` over `axes` (see fastconv.reference.moments)."""
-    cdef Plan p
-    p.kind = MOMENTS
-    p.op = FC_SUM
-    set_shape(&p.loop, x)
-    add_array(&p.loop, x)
-    p.out1 = add_array(&p.loop, var)
-    p.out0 = add_array(&p.loop, mean)
-    p.mean = -1
-    p.inputs = 1
-    require_float(&p, "moments")
-    set_kernels(&p)
-    p.centred_inner = kernels.centred_inner[p.dtype]
-    p.centred_outer = kernels.centred_outer[p.dtype]
-    plan_dims(&p)
-    run(&p, 3)
-
-
-def product_sums(sum_g, sum_gx, g, x, mean, axes):
-    """sum_g = sum of g, sum_gx = sum of g * (x - mean) (see fastconv.reference.product_sums)."""
-    cdef Plan p
-    p.kind = PRODUCTS
-    p.op = FC_SUM
-    set_shape(&p.loop, x)
-    add_array(&p.loop, x)
-    add_array(&p.loop, g)
-    p.mean = add_array(&p.loop, mean)
-    p.out1 = add_array(&p.loop, sum_gx)
-    p.out0 = add_array(&p.loop, sum_g)
-    p.inputs = 2
-    require_float(&p, "product_sums")
-    set_kernels(&p)
-    p.product_inner = kernels.product_inner[p.dtype]
-    p.product_outer = kernels.product_outer[p.dtype]
-    plan_dims(&p)
-    run(&p, 2)
+    run(&p)
 
 
 def arg_reduce(name, out, x, axis):

@@ -154,25 +154,14 @@ class OpenCL:
     # --- reductions
 
     def reduce(self, name, out, x, axes):
-        self._reduce(name, (out,), None, (x,), axes)
+        self._check_dtype(name, x.dtype)
+        plan = self._plan((name, axes, _key(out), _key(x)), Reduction, self.runtime, name, out, x, axes)
+        plan.run(self.runtime, out, x)
 
     def arg_reduce(self, name, out, x, axis):
         self._check_dtype(name, x.dtype)
         plan = self._plan((name, axis, _key(out), _key(x)), ArgReduction, self.runtime, name, out, x, axis)
         plan.run(self.runtime, out, x)
-
-    def moments(self, mean, var, x, axes):
-        self._reduce("mean", (mean,), None, (x,), axes)
-        self._reduce("squares", (var,), mean, (x,), axes)
-
-    def product_sums(self, sum_g, sum_gx, g, x, mean, axes):
-        self._reduce("products", (sum_g, sum_gx), mean, (g, x), axes)
-
-    def _reduce(self, term, outs, mean, inputs, axes):
-        self._check_dtype(term, inputs[0].dtype)
-        key = (term, axes, *map(_key, outs), None if mean is None else _key(mean), *map(_key, inputs))
-        plan = self._plan(key, Reduction, self.runtime, term, outs, mean, inputs, axes)
-        plan.run(self.runtime, outs, mean, inputs)
 
     # --- normalisation
 

@@ -1,44 +1,12 @@
-"""Normalisation: statistics over some axes, one fused pass forward, two backward."""
+"""Normalisation: one kernel forward and one backward, over the positions of channels or rows."""
 import math
 
-from ..array import as_axes, empty, same_float_dtype
+from ..array import empty, same_float_dtype
 from ..autograd import op
 from ..view import dense_strides
 from .elementwise import activated, check_activation, multiply
 from .reduce import mean as mean_over
 from .shape import reshape
-
-
-def _composite(x, weight, bias, axes, eps):
-    """The same in elementary ops: what create_graph=True differentiates through."""
-    centred = x - mean_over(x, axes, keepdims=True)
-    var = mean_over(centred * centred, axes, keepdims=True)
-    return centred * (var + eps) ** -0.5 * weight + bias, None, None, None
-
-
-@op(inputs=3, outputs=1, composite=_composite)
-def _normalize_by_statistics(x, weight, bias, axes, eps):
-    """(x - mean) / sqrt(var + eps) * weight + bias; weight and bias vary along the other axes only.
-
-    Returns (y, mean, biased variance, 1 / sqrt(var + eps)), the statistics in keepdims shape.
-    """
-    kept = tuple(1 if d in axes else n for d, n in enumerate(x.shape))
-    mean, var = (empty(kept, x.dtype, x.device) for _ in range(2))
-    x.device.moments(mean, var, x, axes)
-    rstd = (var + eps).map("rsqrt")
-    return x.map("normalize", mean, rstd, weight, bias), mean, var, rstd
-
-
-@_normalize_by_statistics.gradient
-def _(g, y, x, weight, bias, axes, eps):
-    (g, *_), (_, mean, _, rstd) = g, y
-    count = math.prod(x.shape[a] for a in axes)
-    sum_g, sum_gx = (empty(mean.shape, x.dtype, x.device) for _ in range(2))
-    x.device.product_sums(sum_g, sum_gx, g, x, mean, axes)
-    d_weight = sum_gx * rstd
-    scale = rstd * weight
-    dx = g.map("normalize_grad", x, mean, scale, sum_g / count, d_weight * rstd / count)
-    return dx, d_weight, sum_g
 
 
 @op(inputs=5, broadcasts=True)
@@ -73,10 +41,12 @@ def _(g, y, x, mean, rstd, weight, bias):
 
 
 def _batch_norm_composite(x, weight, bias, running_mean, running_var, momentum, eps, activation):
+    """The same in elementary ops: what create_graph=True differentiates through."""
     axes, column = tuple(d for d in range(x.ndim) if d != 1), (1, x.shape[1]) + (1,) * (x.ndim - 2)
-    weight, bias = (p if p is None else reshape(p, column) for p in (weight, bias))
-    y = _composite(x, 1.0 if weight is None else weight, 0.0 if bias is None else bias, axes, eps)[0]
-    return activated(y, activation), None, None
+    centred = x - mean_over(x, axes, keepdims=True)
+    var = mean_over(centred * centred, axes, keepdims=True)
+    y = centred * (var + eps) ** -0.5
+    return activated(_affine(y, *(p if p is None else reshape(p, column) for p in (weight, bias))), activation), None, None
 
 
 @op(inputs=3, outputs=1, composite=_batch_norm_composite)
@@ -164,8 +134,8 @@ def layer_norm(x, normalized_shape, weight=None, bias=None, eps=1e-5):
     if not shape or x.shape[-len(shape):] != shape:
         raise ValueError(f"layer_norm over {shape} of x {x.shape}")
     _check_parameters("layer_norm", x, shape, weight=weight, bias=bias)
-    y = _whiten(x, as_axes(tuple(range(-len(shape), 0)), x.ndim), eps)
-    return _affine(y, weight, bias)
+    rows = math.prod(x.shape[:-len(shape)])
+    return _affine(reshape(_whiten(x, rows, eps), x.shape), weight, bias)
 
 
 def group_norm(x, num_groups, weight=None, bias=None, eps=1e-5):
@@ -173,13 +143,16 @@ def group_norm(x, num_groups, weight=None, bias=None, eps=1e-5):
     if x.ndim < 2 or num_groups < 1 or x.shape[1] % num_groups:
         raise ValueError(f"group_norm of x {x.shape} in {num_groups} groups")
     _check_parameters("group_norm", x, x.shape[1:2], weight=weight, bias=bias)
-    y = _whiten(reshape(x, (x.shape[0], num_groups, math.prod(x.shape[1:]) // num_groups)), (2,), eps)
+    y = _whiten(x, x.shape[0] * num_groups, eps)
     column = (x.shape[1],) + (1,) * (x.ndim - 2)
     return _affine(reshape(y, x.shape), *(p if p is None else reshape(p, column) for p in (weight, bias)))
 
 
-def _whiten(x, axes, eps):
-    return x if 0 in x.shape else _normalize_by_statistics(x, 1.0, 0.0, axes, eps)[0]
+def _whiten(x, rows, eps):
+    """x as rows, each with mean 0 and variance 1: batch normalisation with a channel for each."""
+    if 0 in x.shape:
+        return x
+    return _batch_norm(reshape(x, (1, rows, -1)), None, None, None, None, 0.0, eps, None)[0]
 
 
 def _affine(y, weight, bias):

@@ -82,7 +82,7 @@ def _ratio(arguments):
 
 
 LENGTHS = {
-    "reduce": _ratio, "moments": _ratio, "product_sums": _ratio,
+    "reduce": _ratio,
     "batch_norm_grad": lambda arguments: arguments[0].values.size // arguments[1].values.size,
     "matmul": lambda arguments: arguments[1].values.shape[-1],
     "conv": lambda arguments: math.prod(arguments[2].values.shape[1:5]),
@@ -98,7 +98,7 @@ LENGTHS = {
 # Whole numbers in, whole numbers out.
 WHOLE = {"negative", "abs", "square", "relu", "sign", "isfinite", "logical_not", "add", "subtract", "multiply", "maximum",
          "minimum", "equal", "not_equal", "less", "less_equal", "greater", "greater_equal", "logical_and", "logical_or",
-         "logical_xor", "power", "tanh_grad", "relu_grad", "clip", "lerp", "normalize", "normalize_grad"}
+         "logical_xor", "power", "tanh_grad", "relu_grad", "clip", "lerp", "normalize"}
 POSITIVE = {"log", "sqrt", "rsqrt", "power"}
 DOMAINS = {"FLOAT": FLOATS, "NUMBER": NUMBERS, "ANY": ALL}
 
@@ -169,23 +169,7 @@ def _(make):
             yield f"{name} of {shape} along {axis}", (name, _kept(make, shape, (axis,), "int64"), x, axis)
 
 
-# Whole numbers over 2**n elements, so that their mean and variance are exact.
-MOMENTS = (((8, 16, 4), (0, 2)), ((16, 8), (1,)))
-
-
-@cases("moments")
-def _(make):
-    for shape, axes in (*MOMENTS, ((make.pick(16, 4096), 3), (0,))):
-        yield f"{shape} over {axes}", (_kept(make, shape, axes), _kept(make, shape, axes), make.draw(*shape), axes)
-
-
-@cases("product_sums")
-def _(make):
-    for shape, axes in (*MOMENTS, ((make.pick(16, 4096), 3), (0,))):
-        mean = make.draw(*_kept(make, shape, axes).values.shape)
-        yield f"{shape} over {axes}", (_kept(make, shape, axes), _kept(make, shape, axes), make.draw(*shape),
-                                       make.draw(*shape), mean, axes)
-
+# --- normalisation ---------------------------------------------------------------------------
 
 @cases("batch_norm", kinds=("float",))
 def _(make):

@@ -27,12 +27,10 @@
 #define FC_OPERANDS_2(T) FC_OPERANDS_1(T) const T *p1 = x[1];
 #define FC_OPERANDS_3(T) FC_OPERANDS_2(T) const T *p2 = x[2];
 #define FC_OPERANDS_5(T) FC_OPERANDS_3(T) const T *p3 = x[3]; const T *p4 = x[4];
-#define FC_OPERANDS_6(T) FC_OPERANDS_5(T) const T *p5 = x[5];
 #define FC_LOADS_1(T) const T x0 = p0[i];
 #define FC_LOADS_2(T) FC_LOADS_1(T) const T x1 = p1[i];
 #define FC_LOADS_3(T) FC_LOADS_2(T) const T x2 = p2[i];
 #define FC_LOADS_5(T) FC_LOADS_3(T) const T x3 = p3[i]; const T x4 = p4[i];
-#define FC_LOADS_6(T) FC_LOADS_5(T) const T x5 = p5[i];
 
 #define FC_DEFINE_MAP(dtype, T, name, arity, result, expression) \
     static void map_##name##_##dtype(void *out, const void *const *x, int64_t n) { \

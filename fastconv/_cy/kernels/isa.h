@@ -23,21 +23,14 @@ enum { FC_SUM, FC_PROD, FC_MAX, FC_MIN, FC_REDUCTIONS };
 /* out[i] = f(x[0][i], x[1][i], ...) over contiguous blocks; out may be exactly one of the inputs. */
 typedef void (*fc_map)(void *out, const void *const *x, int64_t n);
 
-/* Reductions into accumulators of double (float dtypes) or int64_t (the others).
- * inner: acc[0] takes n elements x[i * stride].
+/* Reductions into accumulators of double (float dtypes) or int64_t (the others), one for each column j.
+ * inner: acc[j] takes n elements x[j * column + i * stride], for each of `width` columns.
  * outer: acc[j] takes rows elements x[r * row_stride + j * stride], for each of n columns. */
-typedef void (*fc_reduce_inner)(void *acc, const void *x, int64_t n, int64_t stride);
+typedef void (*fc_reduce_inner)(void *acc, const void *x, int64_t n, int64_t stride, int64_t width, int64_t column);
 typedef void (*fc_reduce_outer)(void *acc, const void *x, int64_t rows, int64_t row_stride, int64_t n,
                                 int64_t stride);
-/* The same shapes for squares of centred values, and for g and g * (x - mean). */
-typedef void (*fc_centred_inner)(double *acc, const void *x, int64_t n, int64_t stride, double mean);
-typedef void (*fc_centred_outer)(double *acc, const void *x, int64_t rows, int64_t row_stride, int64_t n,
-                                 int64_t stride, const double *mean);
-typedef void (*fc_product_inner)(double *sum_g, double *sum_gx, const void *g, const void *x, int64_t n,
-                                 int64_t g_stride, int64_t x_stride, double mean);
-typedef void (*fc_product_outer)(double *sum_g, double *sum_gx, const void *g, const void *x, int64_t rows,
-                                 int64_t g_row, int64_t x_row, int64_t n, int64_t g_stride, int64_t x_stride,
-                                 const double *mean);
+enum { FC_SUM_LANES = 16 };
+typedef void (*fc_sum_lanes)(double *lanes, const void *x, int64_t n, int64_t stride, int64_t width, int64_t column);
 /* Normalisation of a stretch of n positions of `width` channels (kernels/norm.h). */
 enum { FC_ROW_LANES = 2, FC_PLANE_LANES = 16 };
 typedef struct {
@@ -210,10 +203,8 @@ typedef struct {
     const fc_reduce_inner (*reduce_inner)[FC_DTYPES];
     const fc_reduce_outer (*reduce_outer)[FC_DTYPES];
     const fc_arg_outer *arg_outer;
-    fc_centred_inner centred_inner[2];
-    fc_centred_outer centred_outer[2];
-    fc_product_inner product_inner[2];
-    fc_product_outer product_outer[2];
+    fc_sum_lanes sum_lanes[2];
+    void (*fold_lanes)(double *acc, double *lanes, int64_t width);
     void (*norm_statistics[2])(const fc_norm_sums *sums);
     void (*norm_gradient[2])(const fc_norm_sums *sums);
     void (*norm_fold[2])(const fc_norm_sums *sums, double *out, int64_t stride);

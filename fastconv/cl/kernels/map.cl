@@ -49,7 +49,6 @@ static inline T power_of(T x, T e)
 #define FC_TAKES_3 T x0, T x1, T x2
 #define FC_TAKES_4 T x0, T x1, T x2, T x3
 #define FC_TAKES_5 T x0, T x1, T x2, T x3, T x4
-#define FC_TAKES_6 T x0, T x1, T x2, T x3, T x4, T x5
 #ifdef IS_FLOAT
 #define FC_FLOAT FC_DEFINE_
 #else

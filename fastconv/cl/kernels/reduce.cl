@@ -1,16 +1,16 @@
-/* Reductions: sum, prod, max, min, and the sums of moments and of normalisation gradients.
+/* Reductions: sum, prod, max, min.
  *
- * A work-item (or, with LANES > 1, a group that strides together through a contiguous row) reduces
- * one part of what belongs to an output, or to V neighbouring outputs, in a fixed order. With one
- * part it writes the output; otherwise `combine` adds the parts, in a fixed order too.
+ * A work-item (or, with LANES > 1, a group that strides together through a row) reduces one part of
+ * what belongs to an output, or to V neighbouring outputs, in a fixed order. With one part it writes
+ * the output; otherwise `combine` joins the parts, in a fixed order too. Parts, lanes and vectors of
+ * float32 sums are those of reference.sum_order: element i of a row goes to lane i % (LANES * V).
  *
- *     TERM_SUM, TERM_PROD, TERM_MAX, TERM_MIN   of x0
- *     TERM_SQUARES                  of d*d and of d = x0 - mean; the output is the variance
- *     TERM_PRODUCTS                 of x0 and of x0 * (x1 - mean): two outputs
+ *     TERM_SUM, TERM_PROD, TERM_MAX, TERM_MIN
+ *     ORDERED  a sum of float32: a row's last, incomplete vector fills its lanes too
  *     ROW      V elements of a row at a time, folded at the end; otherwise V neighbouring outputs
- *     A        accumulator type; COMPENSATED: a sum carries its rounding errors along in a second A,
- *              so that no order shows in a float. Products are rounded before they are added (fma.h)
- *     KD, RD   kept and reduced dimensions;  INPUTS, SUMS  number of inputs and of accumulators
+ *     STEP     the elements of a row do not lie side by side
+ *     A        accumulator type; COMPENSATED: a sum carries its rounding errors along in a second A
+ *     KD, RD   kept and reduced dimensions
  *     PARTIAL  write accumulators to `partial` for `combine`
  */
 #ifndef T
@@ -24,8 +24,6 @@
 #define LANES 64
 #define KD 1
 #define RD 1
-#define INPUTS 1
-#define SUMS 1
 #define PARTIAL 1
 #define GROUP_SIZE 64, 1, 1
 #endif
@@ -34,12 +32,12 @@
 
 typedef struct {
     INDEX outputs, outer, inner, outer_parts, outer_chunk, inner_parts, inner_chunk;
-    INDEX kept_shape[KD], kept_strides[5][KD];          /* out0, out1, mean, x0, x1 */
-    INDEX reduced_shape[RD], reduced_strides[2][RD];    /* x0, x1 */
-    INDEX offset[5];
+    INDEX kept_shape[KD], kept_strides[2][KD];          /* out, x */
+    INDEX reduced_shape[RD], reduced_strides[RD];
+    INDEX offset[2];
 } layout_t;
 
-enum { OUT0, OUT1, MEAN, X0, X1 };
+enum { OUT, X };
 
 #define VT VECTOR(T)
 #define VA VECTOR(A)
@@ -54,11 +52,11 @@ static inline INDEX kept_offset(const layout_t *layout, INDEX output, int k)
     return offset;
 }
 
-static inline INDEX outer_offset(const layout_t *layout, INDEX o, int k)
+static inline INDEX outer_offset(const layout_t *layout, INDEX o)
 {
     INDEX offset = 0;
     for (int d = RD - 2; d >= 0; d--) {
-        offset += o % layout->reduced_shape[d] * layout->reduced_strides[k][d];
+        offset += o % layout->reduced_shape[d] * layout->reduced_strides[d];
         o /= layout->reduced_shape[d];
     }
     return offset;
@@ -106,105 +104,86 @@ typedef struct { VA s; } sums_t;
 #define VALUE(sum) ((sum).s)
 #endif
 
-static inline sum_t nothing(void)
+static inline sums_t nothing(void)
 {
-    sum_t sum;
+    sums_t sums;
 #ifdef COMPENSATED
-    sum.c = 0;
+    sums.c = 0;
 #endif
 #if defined(TERM_MAX) || defined(TERM_MIN)
-    sum.s = NOTHING;
+    sums.s = NOTHING;
 #elif defined(TERM_PROD)
-    sum.s = 1;
+    sums.s = 1;
 #else
-    sum.s = 0;
+    sums.s = 0;
 #endif
-    return sum;
+    return sums;
 }
-
-static inline void start(sums_t *sums)
-{
-    for (int k = 0; k < SUMS; k++) {
-        const sum_t none = nothing();
-        sums[k].s = none.s;
-#ifdef COMPENSATED
-        sums[k].c = none.c;
-#endif
-    }
-}
-
-/* --- one step -------------------------------------------------------------------------------- */
-
-#if defined(TERM_SQUARES)
-#define STEP(add, sums, x0, x1, mean) do { add(sums[0], ((x0) - (mean)) * ((x0) - (mean))); add(sums[1], (x0) - (mean)); } while (0)
-#elif defined(TERM_PRODUCTS)
-#define STEP(add, sums, x0, x1, mean) do { add(sums[0], x0); add(sums[1], (x0) * ((x1) - (mean))); } while (0)
-#else
-#define STEP(add, sums, x0, x1, mean) add(sums[0], x0)
-#endif
-
-/* --- the end of an output -------------------------------------------------------------------- */
-
-static inline void finish(const layout_t *layout, INDEX output, const sum_t *sums, A count,
-                          __global T *out0, __global T *out1)
-{
-    const INDEX at = kept_offset(layout, output, OUT0);
-#if defined(TERM_SQUARES)
-    const A drift = VALUE(sums[1]);         /* of the mean that was rounded to T */
-    out0[at] = (VALUE(sums[0]) - drift * drift / count) / count;
-#elif defined(TERM_PRODUCTS)
-    out0[at] = VALUE(sums[0]);
-    out1[kept_offset(layout, output, OUT1)] = VALUE(sums[1]);
-#elif defined(TERM_MEAN)
-    out0[at] = VALUE(sums[0]) / count;
-#else
-    out0[at] = VALUE(sums[0]);
-#endif
-}
-
-/* The lanes of a group hold parts of one output: add them up as a fixed tree. */
-#if LANES > 1
-static inline void fold_lanes(sum_t *sums, __local sum_t *scratch)
-{
-    const int lane = get_local_id(0);
-    for (int k = 0; k < SUMS; k++) {
-        scratch[lane] = sums[k];
-        barrier(CLK_LOCAL_MEM_FENCE);
-        for (int span = LANES / 2; span; span /= 2) {
-            if (lane < span) {
-                sum_t mine = scratch[lane];
-                const sum_t other = scratch[lane + span];
-                MERGE(mine, other);
-                scratch[lane] = mine;
-            }
-            barrier(CLK_LOCAL_MEM_FENCE);
-        }
-        sums[k] = scratch[0];
-        barrier(CLK_LOCAL_MEM_FENCE);
-    }
-}
-#endif
 
 static inline sum_t lane_of(const sums_t *sums, int lane)
 {
-#if !defined(V) || V == 1
-    sum_t one;
-    one.s = sums->s;
-#ifdef COMPENSATED
-    one.c = sums->c;
-#endif
-#else
     sum_t one;
     one.s = ((const A *)&sums->s)[lane];
 #ifdef COMPENSATED
     one.c = ((const A *)&sums->c)[lane];
 #endif
-#endif
     return one;
 }
 
-KERNEL void reduce(const layout_t layout, __global T *out0, __global T *out1, __global sum_t *partial,
-                   __global const T *x0, __global const T *x1, __global const T *mean, const A count)
+/* The V lanes of a vector as one: ORDERED by halves, others (PoCL 3.1 gets those of integers wrong) in turn, after `tail`. */
+static inline sum_t folded(const sums_t *sums, sum_t tail)
+{
+#ifdef ORDERED
+    sum_t lanes[V];
+    for (int v = 0; v < V; v++)
+        lanes[v] = lane_of(sums, v);
+    for (int span = V / 2; span; span /= 2)
+        for (int v = 0; v < span; v++)
+            MERGE(lanes[v], lanes[v + span]);
+    return lanes[0];
+#else
+    for (int v = 0; v < V; v++) {
+        const sum_t one = lane_of(sums, v);
+        MERGE(tail, one);
+    }
+    return tail;
+#endif
+}
+
+/* The lanes of a group hold parts of one output: add them up by halves. */
+#if LANES > 1
+static inline sum_t fold_lanes(sum_t mine, __local sum_t *scratch)
+{
+    const int lane = get_local_id(0);
+    scratch[lane] = mine;
+    barrier(CLK_LOCAL_MEM_FENCE);
+    for (int span = LANES / 2; span; span /= 2) {
+        if (lane < span) {
+            sum_t sum = scratch[lane];
+            const sum_t other = scratch[lane + span];
+            MERGE(sum, other);
+            scratch[lane] = sum;
+        }
+        barrier(CLK_LOCAL_MEM_FENCE);
+    }
+    return scratch[0];
+}
+#endif
+
+/* V elements of a row from i on. */
+static inline VA loaded(__global const T *p, INDEX i, INDEX step)
+{
+#ifdef STEP
+    VA values;
+    for (int v = 0; v < V; v++)
+        ((A *)&values)[v] = p[(i + v) * step];
+    return values;
+#else
+    return CONVERT(A, LOAD(p + i));
+#endif
+}
+
+KERNEL void reduce(const layout_t layout, __global T *out, __global sum_t *partial, __global const T *x)
 {
     const INDEX parts = layout.outer_parts * layout.inner_parts;
 #if ROW
@@ -218,109 +197,79 @@ KERNEL void reduce(const layout_t layout, __global T *out0, __global T *out1, __
     const INDEX part = item / blocks, output = item % blocks * V;
     const bool inside = part < parts;
 #endif
-    sums_t sums[SUMS];
-    start(sums);
+    sums_t sums = nothing();
 #if ROW
-    sum_t tail[SUMS];
-    for (int k = 0; k < SUMS; k++)
-        tail[k] = nothing();
+    sum_t tail = lane_of(&sums, 0);
 #endif
     if (inside) {
         const INDEX first = part / layout.inner_parts * layout.outer_chunk;
         const INDEX last = min(first + layout.outer_chunk, layout.outer);
         const INDEX from = part % layout.inner_parts * layout.inner_chunk;
         const INDEX to = min(from + layout.inner_chunk, layout.inner);
-        const INDEX base0 = kept_offset(&layout, output, X0);
-#if INPUTS > 1
-        const INDEX base1 = kept_offset(&layout, output, X1);
-#endif
-#if defined(TERM_SQUARES) || defined(TERM_PRODUCTS)
-#if ROW
-        const A m = mean[kept_offset(&layout, output, MEAN)];
-#else
-        VA m;
-        for (int v = 0; v < V; v++)
-            ((A *)&m)[v] = mean[kept_offset(&layout, output + v, MEAN)];
-#endif
-#endif
+        const INDEX base = kept_offset(&layout, output, X), step = layout.reduced_strides[RD - 1];
         for (INDEX o = first; o < last; o++) {
-            __global const T *p0 = x0 + (base0 + outer_offset(&layout, o, 0));
-#if INPUTS > 1
-            __global const T *p1 = x1 + (base1 + outer_offset(&layout, o, 1));
-#else
-            __global const T *p1 = p0;
-#endif
+            __global const T *p = x + (base + outer_offset(&layout, o));
 #if ROW
             INDEX i = from + lane * V;
             for (; i + V <= to; i += LANES * V)
-                STEP(ADD_TO, sums, CONVERT(A, LOAD(p0 + i)), CONVERT(A, LOAD(p1 + i)), m);
-            /* the incomplete vector at the end belongs to one lane */
-            for (const INDEX end = min(to, i + V); i < end; i++)
-                STEP(ADD_ONE, tail, (A)p0[i], (A)p1[i], m);
+                ADD_TO(sums, loaded(p, i, step));
+            /* the incomplete vector at the end */
+#ifdef ORDERED
+            if (i < to) {
+                VA rest;
+                for (int v = 0; v < V; v++)
+                    ((A *)&rest)[v] = i + v < to ? p[(i + v) * step] : 0;
+                ADD_TO(sums, rest);
+            }
 #else
-            const INDEX s0 = layout.reduced_strides[0][RD - 1], s1 = layout.reduced_strides[1][RD - 1];
+            for (const INDEX end = min(to, i + V); i < end; i++)
+                ADD_ONE(tail, (A)p[i * step]);
+#endif
+#else
             for (INDEX i = from; i < to; i++)
-                STEP(ADD_TO, sums, CONVERT(A, LOAD(p0 + i * s0)), CONVERT(A, LOAD(p1 + i * s1)), m);
+                ADD_TO(sums, CONVERT(A, LOAD(p + i * step)));
 #endif
         }
     }
 #if ROW
-    for (int k = 0; k < SUMS; k++)
-        for (int v = 0; v < V; v++) {
-            const sum_t one = lane_of(&sums[k], v);
-            MERGE(tail[k], one);
-        }
+    sum_t total = folded(&sums, tail);
 #if LANES > 1
     __local sum_t scratch[LANES];
-    fold_lanes(tail, scratch);
+    total = fold_lanes(total, scratch);
     if (lane)
         return;
 #endif
     if (!inside)
         return;
 #ifdef PARTIAL
-    for (int k = 0; k < SUMS; k++)
-        partial[(k * layout.outputs + output) * parts + part] = tail[k];
+    partial[output * parts + part] = total;
 #else
-    finish(&layout, output, tail, count, out0, out1);
+    out[kept_offset(&layout, output, OUT)] = VALUE(total);
 #endif
 #else
     if (!inside)
         return;
     for (int v = 0; v < V; v++) {
-        sum_t one[SUMS];
-        for (int k = 0; k < SUMS; k++)
-            one[k] = lane_of(&sums[k], v);
+        const sum_t one = lane_of(&sums, v);
 #ifdef PARTIAL
-        for (int k = 0; k < SUMS; k++)
-            partial[(k * layout.outputs + output + v) * parts + part] = one[k];
+        partial[(output + v) * parts + part] = one;
 #else
-        finish(&layout, output + v, one, count, out0, out1);
+        out[kept_offset(&layout, output + v, OUT)] = VALUE(one);
 #endif
     }
 #endif
 }
 
-/* Add up the parts of every output: LANES items for each. */
-KERNEL void combine(const layout_t layout, __global T *out0, __global T *out1,
-                    __global const sum_t *partial, const A count)
+/* Join the parts of every output, one after another. */
+KERNEL void combine(const layout_t layout, __global T *out, __global const sum_t *partial)
 {
-    const INDEX parts = layout.outer_parts * layout.inner_parts;
-    const INDEX output = (INDEX)get_global_id(0) / LANES;
-    const int lane = LANES > 1 ? (int)get_local_id(0) : 0;
-    sum_t sums[SUMS];
-    for (int k = 0; k < SUMS; k++) {
-        sums[k] = nothing();
-        for (INDEX part = lane; part < parts; part += LANES) {
-            const sum_t one = partial[(k * layout.outputs + output) * parts + part];
-            MERGE(sums[k], one);
-        }
-    }
-#if LANES > 1
-    __local sum_t scratch[LANES];
-    fold_lanes(sums, scratch);
-    if (lane)
+    const INDEX parts = layout.outer_parts * layout.inner_parts, output = get_global_id(0);
+    if (output >= layout.outputs)
         return;
-#endif
-    finish(&layout, output, sums, count, out0, out1);
+    sum_t total = partial[output * parts];
+    for (INDEX part = 1; part < parts; part++) {
+        const sum_t one = partial[output * parts + part];
+        MERGE(total, one);
+    }
+    out[kept_offset(&layout, output, OUT)] = VALUE(total);
 }
