@@ -1,4 +1,5 @@
 """Every case of the table: values, gradients, layouts and exactness on every device; rules against differences."""
+import itertools
 import math
 
 import numpy as np
@@ -131,3 +132,26 @@ def test_every_op_has_a_case(monkeypatch, rng):
                 g.backward(np.ones(g.shape), retain_graph=True)
     missing = set(autograd.REGISTRY) - reached
     assert not missing, f"ops without a case in tests/cases.py: {sorted(missing)}"
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("kernel, dilation", [((1, 1), (1, 2)), ((1, 3), (1, 2)), ((3, 3), (1, 1))])
+def test_convolutions_of_images_that_repeat(fast_device, kernel, dilation, batch):
+    """Every set of stride-0 dimensions in x and in the gradient of y, against the same values laid out."""
+    rng = np.random.default_rng(0)
+    w = rng.integers(-2, 3, (*kernel, 2, 3)).astype(np.float32)
+    for repeated in itertools.product((False, True), repeat=4):
+        def image(shape):
+            held = tuple(1 if r else n for r, n in zip(repeated, shape))
+            return fc.array(rng.integers(-3, 4, held).astype(np.float32), device=fast_device).broadcast_to(shape)
+        x = image((batch, 5, 6, 2))
+        g = image(fc.ops.conv2d(x, fc.array(w, device=fast_device), dilation=dilation).shape)
+        results = []
+        for lay_out in (lambda a: a, lambda a: fc.array(a.numpy(), device=fast_device)):
+            xt = fc.Tensor(lay_out(x), requires_grad=True)
+            wt = fc.Tensor(w, device=fast_device, requires_grad=True)
+            y = fc.ops.conv2d(xt, wt, dilation=dilation)
+            y.backward(lay_out(g))
+            results.append((y, xt.grad, wt.grad))
+        for got, expected in zip(*results):
+            np.testing.assert_array_equal(got.numpy(), expected.numpy(), err_msg=f"repeated {repeated}")

@@ -130,21 +130,6 @@ cdef int stays_inside(const fc_image *im, const int64_t *taps, const int64_t *di
     return 1
 
 
-cdef int pixels_uniform(const fc_image *im) noexcept nogil:
-    """Whether the pixels that one tap sees lie in steps of the last dimension that has several."""
-    cdef int64_t step = 0, size = 1
-    cdef int d
-    for d in range(3, -1, -1):
-        if (im.out[d - 1] if d else im.size[0]) == 1:
-            continue
-        if step and im.stride[d] * (im.step[d - 1] if d else 1) != step * size:
-            return 0
-        if not step:
-            step = im.stride[d] * (im.step[d - 1] if d else 1)
-        size *= im.out[d - 1] if d else im.size[0]
-    return 1
-
-
 cdef int64_t pixel_step(const fc_image *im) noexcept nogil:
     """The step of pixels_uniform."""
     cdef int d
@@ -152,6 +137,18 @@ cdef int64_t pixel_step(const fc_image *im) noexcept nogil:
         if im.out[d - 1] > 1:
             return im.stride[d] * im.step[d - 1]
     return im.stride[0]
+
+
+cdef int pixels_uniform(const fc_image *im) noexcept nogil:
+    """Whether the pixels that one tap sees lie in steps of the last dimension that has several (0 where it repeats)."""
+    cdef int64_t step = pixel_step(im), pixels = 1, n
+    cdef int d
+    for d in range(3, -1, -1):
+        n = im.out[d - 1] if d else im.size[0]
+        if n > 1 and pixels > 1 and im.stride[d] * (im.step[d - 1] if d else 1) != step * pixels:
+            return 0
+        pixels *= n
+    return 1
 
 
 cdef void choose_mode(Product *p, const int64_t *taps, const int64_t *dilation) noexcept:
