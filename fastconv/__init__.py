@@ -33,7 +33,7 @@ __all__ = ["Array", "Device", "Tensor", "array", "autograd", "cpu", "data", "def
 
 
 def __getattr__(name):
-    if name == "data":
+    if name in ("data", "onnx"):
         import importlib
-        return importlib.import_module(".data", __name__)
+        return importlib.import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -7,13 +7,14 @@
  *
  * domain      FLOAT    float32, float64
  *             NUMBER   FLOAT and int32, int64, uint8
+ *             INTEGER  int32, int64, uint8
  *             ANY      NUMBER and bool
  * result      SAME     the dtype of the inputs
  *             BOOL     0 or 1
  * expression  over x0, x1, ... of type T (the inputs' dtype; bool is stored as uint8 0 or 1).
  *             FC_EXP, FC_LOG, FC_TANH, FC_ERF, FC_SIGMOID and FC_SOFTPLUS are float_math.h's for float and the
  *             library's for double, FC_SQRT is rounded correctly, FC_POW is pow for floats and exact
- *             repeated multiplication for integers. A product that meets a sum is FC_FMA(a, b, c) =
+ *             repeated multiplication for integers; FC_FLOOR to FC_FMOD are the library's. A product that meets a sum is FC_FMA(a, b, c) =
  *             a * b + c: left to compilers, some would round once and some twice.
  *
  * `copy` (which converts dtypes) and `where` (whose first input is bool) have mixed dtypes and are
@@ -35,6 +36,21 @@ FC_OP(relu,          1, NUMBER, SAME, x0 < 0 ? 0 : x0)
 FC_OP(sign,          1, NUMBER, SAME, x0 > 0 ? 1 : x0 < 0 ? -1 : x0)
 FC_OP(isfinite,      1, FLOAT,  BOOL, x0 - x0 == 0)
 FC_OP(logical_not,   1, ANY,    BOOL, x0 == 0)
+FC_OP(floor,         1, FLOAT,  SAME, FC_FLOOR(x0))
+FC_OP(ceil,          1, FLOAT,  SAME, FC_CEIL(x0))
+FC_OP(round,         1, FLOAT,  SAME, FC_RINT(x0))
+FC_OP(sin,           1, FLOAT,  SAME, FC_SIN(x0))
+FC_OP(cos,           1, FLOAT,  SAME, FC_COS(x0))
+FC_OP(tan,           1, FLOAT,  SAME, FC_TAN(x0))
+FC_OP(asin,          1, FLOAT,  SAME, FC_ASIN(x0))
+FC_OP(acos,          1, FLOAT,  SAME, FC_ACOS(x0))
+FC_OP(atan,          1, FLOAT,  SAME, FC_ATAN(x0))
+FC_OP(sinh,          1, FLOAT,  SAME, FC_SINH(x0))
+FC_OP(cosh,          1, FLOAT,  SAME, FC_COSH(x0))
+FC_OP(asinh,         1, FLOAT,  SAME, FC_ASINH(x0))
+FC_OP(acosh,         1, FLOAT,  SAME, FC_ACOSH(x0))
+FC_OP(atanh,         1, FLOAT,  SAME, FC_ATANH(x0))
+FC_OP(bitwise_not,   1, INTEGER, SAME, ~x0)
 
 FC_OP(add,           2, NUMBER, SAME, x0 + x1)
 FC_OP(subtract,      2, NUMBER, SAME, x0 - x1)
@@ -52,6 +68,15 @@ FC_OP(greater_equal, 2, ANY,    BOOL, x0 >= x1)
 FC_OP(logical_and,   2, ANY,    BOOL, x0 != 0 && x1 != 0)
 FC_OP(logical_or,    2, ANY,    BOOL, x0 != 0 || x1 != 0)
 FC_OP(logical_xor,   2, ANY,    BOOL, (x0 != 0) != (x1 != 0))
+/* The rest of a division that rounds towards 0, and for integers its quotient: both 0 for a divisor of 0. */
+FC_OP(fmod,          2, NUMBER, SAME, FC_FMOD(x0, x1))
+FC_OP(truncated_divide, 2, INTEGER, SAME, x1 == 0 ? 0 : x1 + 1 == 0 ? -x0 : x0 / x1)
+FC_OP(bitwise_and,   2, INTEGER, SAME, x0 & x1)
+FC_OP(bitwise_or,    2, INTEGER, SAME, x0 | x1)
+FC_OP(bitwise_xor,   2, INTEGER, SAME, x0 ^ x1)
+/* By the width or more every bit is shifted out. */
+FC_OP(left_shift,    2, INTEGER, SAME, x1 >= 0 && x1 < 8 * (int)sizeof(x0) ? x0 << x1 : 0)
+FC_OP(right_shift,   2, INTEGER, SAME, x1 >= 0 && x1 < 8 * (int)sizeof(x0) ? x0 >> x1 : x0 < 0 ? -1 : 0)
 /* g * tanh'(x), and g where y is positive: gradients from the output y. */
 FC_OP(tanh_grad,     2, FLOAT,  SAME, x0 * FC_FMA(-x1, x1, 1))
 FC_OP(relu_grad,     2, FLOAT,  SAME, x1 > 0 ? x0 : 0)

@@ -84,6 +84,14 @@ def _unary():
     for name, kind in (("exp", normal), ("log", positive), ("sqrt", positive), ("tanh", normal), ("sigmoid", normal),
                        ("silu", normal), ("softplus", normal), ("erf", normal), ("gelu", normal)):
         yield Case(name, getattr(ops, name), (kind(3, 5),), **same)
+    for name in ("sin", "cos", "atan", "sinh", "cosh", "asinh"):
+        yield Case(name, getattr(ops, name), (normal(3, 5),), **same)
+    yield Case("tan", lambda x: ops.tan(ops.tanh(x)), (normal(3, 5),))
+    for name in ("asin", "acos", "atanh"):
+        yield Case(name, lambda x, f=getattr(ops, name): f(ops.tanh(x) * 0.9), (normal(3, 5),))
+    yield Case("acosh", lambda x: ops.acosh(x + 1), (positive(3, 5),))
+    for name in ("floor", "ceil", "round", "logical_not"):
+        yield Case(name, getattr(ops, name), (apart(3, 5),), exact=True, smooth=False)
     yield Case("relu", ops.relu, (apart(3, 5),), exact=True)
     yield Case("abs", ops.abs, (apart(3, 5),), exact=True)
     yield Case("sign", ops.sign, (apart(3, 5),), exact=True, smooth=False)
@@ -116,6 +124,34 @@ def _binary():
         yield Case(name, getattr(ops, name), (normal(4, 5), normal(5)), exact=True, smooth=False)
     for name in ("logical_and", "logical_or"):
         yield Case(name, getattr(ops, name), (boolean(4, 5), boolean(5)), exact=True, smooth=False)
+
+
+def _integers():
+    def whole(f):
+        return lambda a, b: f(ops.cast(a, "int64"), ops.cast(b, "int64"))
+    for name in ("bitwise_and", "bitwise_or", "bitwise_xor", "left_shift", "right_shift", "truncated_divide"):
+        yield Case(name, whole(getattr(ops, name)), (apart(4, 5), labels(5)), exact=True, smooth=False)
+    yield Case("bitwise_not", lambda x: ops.bitwise_not(ops.cast(x, "int32")), (apart(3, 5),), exact=True, smooth=False)
+    yield Case("bitwise-bools", lambda a, b: ops.bitwise_xor(ops.bitwise_not(a), b), (boolean(4, 5), boolean(5)), exact=True,
+               smooth=False)
+    yield Case("logical_xor", ops.logical_xor, (boolean(4, 5), boolean(5)), exact=True, smooth=False)
+    yield Case("fmod", lambda a, b: ops.fmod(a, b + 5.03), (apart(4, 5), positive(5)), length=4)
+    yield Case("remainder", lambda a: ops.remainder(a, 0.77), (apart(4, 5),), exact=True)
+
+
+def _along_axis():
+    x, at = normal(3, 5), np.array([[0, 4, -1], [2, 2, 1]])
+    yield Case("take_along_axis", lambda x: ops.take_along_axis(x, at, 1), (x,), exact=True)
+    places = np.array([[0, 2, 0], [2, 1, 0]])
+    for reduction, length in ((None, 1), ("add", 3), ("multiply", 3), ("maximum", 3), ("minimum", 3)):
+        yield Case(f"put_along_axis-{reduction}", lambda x, v, r=reduction: ops.put_along_axis(x, places, v, 0, r),
+                   (apart(3, 5), normal(2, 3)), length=length, exact=True)
+    yield Case("put_along_axis-each", lambda x, v: ops.put_along_axis(x, [[2, 0], [0, 1]], v, 1),
+               (normal(2, 3), normal(2, 2)), exact=True)
+    yield Case("cumsum", lambda x: ops.cumsum(x, 1), (normal(3, 7),), length=7, exact=True)
+    yield Case("cumsum-exclusive", lambda x: ops.cumsum(x, 0, exclusive=True, reverse=True), (normal(5, 3),), length=5,
+               exact=True)
+    yield Case("cumprod", lambda x: ops.cumprod(x, -1), (positive(3, 5),), length=5, exact=True)
 
 
 def _shape():
@@ -276,5 +312,5 @@ def _joined(outputs):
     return ops.concatenate([ops.reshape(o, (-1, o.shape[-1])) for o in outputs], 0)
 
 
-CASES = [*_unary(), *_binary(), *_shape(), *_reductions(), *_products(), *_convolutions(), *_pooling(),
-         *_normalisation_and_losses(), *_indexing_and_recurrence(), *_attention()]
+CASES = [*_unary(), *_binary(), *_integers(), *_along_axis(), *_shape(), *_reductions(), *_products(),
+         *_convolutions(), *_pooling(), *_normalisation_and_losses(), *_indexing_and_recurrence(), *_attention()]

@@ -47,7 +47,7 @@ def test_scalar_tables_agree():
 
 
 DTYPES = {"FLOAT": ["float32", "float64"], "NUMBER": ["float32", "float64", "int32", "int64", "uint8"],
-          "ANY": ["float32", "float64", "int32", "int64", "uint8", "bool"]}
+          "INTEGER": ["int32", "int64", "uint8"], "ANY": ["float32", "float64", "int32", "int64", "uint8", "bool"]}
 
 
 @pytest.mark.parametrize("row", scalar_rows(), ids=lambda row: row[0])

@@ -7,8 +7,8 @@
 
 /* M(dtype, T, ...) for each dtype of a domain. */
 #define FC_EACH_FLOAT(M, ...) M(f32, float, __VA_ARGS__) M(f64, double, __VA_ARGS__)
-#define FC_EACH_NUMBER(M, ...) FC_EACH_FLOAT(M, __VA_ARGS__) \
-    M(i32, int32_t, __VA_ARGS__) M(i64, int64_t, __VA_ARGS__) M(u8, uint8_t, __VA_ARGS__)
+#define FC_EACH_INTEGER(M, ...) M(i32, int32_t, __VA_ARGS__) M(i64, int64_t, __VA_ARGS__) M(u8, uint8_t, __VA_ARGS__)
+#define FC_EACH_NUMBER(M, ...) FC_EACH_FLOAT(M, __VA_ARGS__) FC_EACH_INTEGER(M, __VA_ARGS__)
 #define FC_EACH_ANY(M, ...) FC_EACH_NUMBER(M, __VA_ARGS__) M(b1, uint8_t, __VA_ARGS__)
 
 #define FC_SLOT_f32 FC_F32

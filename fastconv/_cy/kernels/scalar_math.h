@@ -33,6 +33,9 @@ FC_INLINE int64_t fc_powi(int64_t x, int64_t n) {
     return (int64_t)y;
 }
 
+/* -1 apart: the smallest integer by it overflows. */
+FC_INLINE int64_t fc_modi(int64_t x, int64_t y) { return y == 0 || y == -1 ? 0 : x % y; }
+
 /* The names that scalar_ops.h and the recurrent steps use, by type. */
 #define FC_EXP(x) _Generic((x), float: fc_expf, double: exp)(x)
 #define FC_LOG(x) _Generic((x), float: fc_logf, double: log)(x)
@@ -41,5 +44,20 @@ FC_INLINE int64_t fc_powi(int64_t x, int64_t n) {
 #define FC_SIGMOID(x) _Generic((x), float: fc_sigmoidf, double: fc_logistic)(x)
 #define FC_SOFTPLUS(x) _Generic((x), float: fc_softplusf, double: fc_log1p_exp)(x)
 #define FC_SQRT(x) _Generic((x), float: sqrtf, double: sqrt)(x)
+#define FC_FLOOR(x) _Generic((x), float: floorf, double: floor)(x)
+#define FC_CEIL(x) _Generic((x), float: ceilf, double: ceil)(x)
+#define FC_RINT(x) _Generic((x), float: rintf, double: rint)(x)
+#define FC_SIN(x) _Generic((x), float: sinf, double: sin)(x)
+#define FC_COS(x) _Generic((x), float: cosf, double: cos)(x)
+#define FC_TAN(x) _Generic((x), float: tanf, double: tan)(x)
+#define FC_ASIN(x) _Generic((x), float: asinf, double: asin)(x)
+#define FC_ACOS(x) _Generic((x), float: acosf, double: acos)(x)
+#define FC_ATAN(x) _Generic((x), float: atanf, double: atan)(x)
+#define FC_SINH(x) _Generic((x), float: sinhf, double: sinh)(x)
+#define FC_COSH(x) _Generic((x), float: coshf, double: cosh)(x)
+#define FC_ASINH(x) _Generic((x), float: asinhf, double: asinh)(x)
+#define FC_ACOSH(x) _Generic((x), float: acoshf, double: acosh)(x)
+#define FC_ATANH(x) _Generic((x), float: atanhf, double: atanh)(x)
+#define FC_FMOD(x, y) _Generic((x), float: fmodf, double: fmod, default: fc_modi)(x, y)
 #define FC_POW(x, y) _Generic((x), float: powf, double: pow, default: fc_powi)(x, y)
 #endif

@@ -37,6 +37,11 @@ static inline T power_of(T x, T e)
 #endif
 }
 #define FC_POW power_of
+#ifdef IS_FLOAT
+#define FC_FMOD fmod
+#else
+#define FC_FMOD(x, y) ((y) == 0 || (y) + 1 == 0 ? 0 : (x) % (y))
+#endif
 
 /* The name is pasted at once: drivers have macros called abs or sqrt. */
 #define FC_OP(name, arity, domain, result, expression) FC_##domain(FC_##result, fc_##name, arity, (expression))
@@ -49,15 +54,21 @@ static inline T power_of(T x, T e)
 #define FC_TAKES_3 T x0, T x1, T x2
 #define FC_TAKES_4 T x0, T x1, T x2, T x3
 #define FC_TAKES_5 T x0, T x1, T x2, T x3, T x4
+#define FC_NOTHING(type, name, arity, expression)
 #ifdef IS_FLOAT
 #define FC_FLOAT FC_DEFINE_
+#define FC_INTEGER FC_NOTHING
 #else
-#define FC_FLOAT(type, name, arity, expression)
+#define FC_FLOAT FC_NOTHING
 #endif
 #ifdef IS_BOOL
-#define FC_NUMBER(type, name, arity, expression)
+#define FC_NUMBER FC_NOTHING
+#define FC_INTEGER FC_NOTHING
 #else
 #define FC_NUMBER FC_DEFINE_
+#endif
+#ifndef FC_INTEGER
+#define FC_INTEGER FC_DEFINE_
 #endif
 #define FC_ANY FC_DEFINE_
 #include "scalar_ops.h"

@@ -19,6 +19,20 @@ static inline double fc_log1p_exp(double x) { return (x > 0 || x != x ? x : 0) +
 #define FC_SIGMOID JOIN(FC_SIGMOID_, T)
 #define FC_SOFTPLUS JOIN(FC_SOFTPLUS_, T)
 #define FC_SQRT sqrt
+#define FC_FLOOR floor
+#define FC_CEIL ceil
+#define FC_RINT rint
+#define FC_SIN sin
+#define FC_COS cos
+#define FC_TAN tan
+#define FC_ASIN asin
+#define FC_ACOS acos
+#define FC_ATAN atan
+#define FC_SINH sinh
+#define FC_COSH cosh
+#define FC_ASINH asinh
+#define FC_ACOSH acosh
+#define FC_ATANH atanh
 #define FC_EXP_float fc_expf
 #define FC_LOG_float fc_logf
 #define FC_TANH_float fc_tanhf
