@@ -1,11 +1,11 @@
-"""Checkpoints: one safetensors file, written so that a crash leaves the old one or the new one whole."""
+"""Weights and checkpoints: one safetensors file, written so that a crash leaves the old one or the new one whole."""
 import contextlib
 import json
 import os
 
 import numpy as np
 
-from .array import Array
+from .array import Array, array
 from .tensor import Tensor
 
 _FORMAT = "fastconv checkpoint 1"
@@ -15,8 +15,61 @@ def _safetensors():
     try:
         import safetensors.numpy
     except ImportError:
-        raise ImportError('checkpoints need the safetensors package: pip install "fastconv[models]"') from None
+        raise ImportError('weights and checkpoints need the safetensors package: pip install "fastconv[models]"') from None
     return safetensors
+
+
+def save(tensors, path):
+    """Write tensors by name to a safetensors file, which any library that knows the format reads.
+
+    tensors  a Module (its state_dict), or a dict of name -> Tensor, Array or NumPy array
+    path     the file; it is written beside `path`, flushed to disk, and renamed over it
+
+    TypeError for what is no array, before anything is written.
+
+    >>> import fastconv as fc, tempfile, os
+    >>> path = os.path.join(tempfile.mkdtemp(), "weights.safetensors")
+    >>> fc.save(fc.nn.Linear(2, 1), path)
+    >>> {name: w.shape for name, w in fc.load(path).items()}
+    {'bias': (1,), 'weight': (1, 2)}
+    """
+    state = tensors.state_dict() if hasattr(tensors, "state_dict") else tensors
+    if not isinstance(state, dict):
+        raise TypeError(f"save takes a Module or a dict of tensors, not {type(tensors).__name__}")
+    values: dict = {}
+    for name, value in state.items():
+        if not isinstance(name, str) or not isinstance(value, (Tensor, Array, np.ndarray)):
+            raise TypeError(f"save: {name!r} is a {type(value).__name__}; tensors have names and are Tensors, Arrays or "
+                            "NumPy arrays")
+        _split(value, name, values)
+    _write_atomically(os.fspath(path), _safetensors().numpy.save(values))
+
+
+def load(path, device=None):
+    """The tensors of a safetensors file by name, as Arrays on `device` (default: the default device).
+
+    float16 and bfloat16 become float32; ValueError that names the file, or the entry whose dtype has no
+    kernels here. `module.load_state_dict(fc.load(path))` puts them into a model.
+    """
+    path, safetensors, found = os.fspath(path), _safetensors(), {}
+    try:
+        with open(path, "rb") as file:
+            entries = safetensors.deserialize(file.read())
+    except safetensors.SafetensorError as error:
+        raise ValueError(f"{path}: not a readable safetensors file ({error})") from None
+    for name, entry in entries:
+        if entry["dtype"] not in _SAFETENSORS:
+            raise ValueError(f"{path}: {name} has dtype {entry['dtype']}, which has no kernels here")
+        stored = np.frombuffer(entry["data"], _SAFETENSORS[entry["dtype"]])
+        if entry["dtype"] == "BF16":
+            stored = (stored.astype(np.uint32) << 16).view(np.float32)
+        found[name] = array(stored.reshape(entry["shape"]), device=device)
+    return found
+
+
+# What safetensors calls the dtypes; a bfloat16 is the upper half of a float32.
+_SAFETENSORS = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1",
+                "U32": "<u4", "U16": "<u2", "U8": "u1", "BOOL": "?"}
 
 
 def save_checkpoint(path, **parts):

@@ -10,6 +10,7 @@ import math
 import numpy as np
 
 from ..array import FLOATS, Array, array
+from ..autograd import is_grad_enabled
 from ..device import default_device
 from ..device import device as as_device
 from ..nn import Module, Parameter
@@ -186,8 +187,31 @@ def _call(node, inputs, scope, context):
     f = OPERATORS[node.op]
     if not f.takes_lists:
         inputs = together(inputs, f.host, context.device)
+    if node.overwrites is not None and inputs[node.overwrites].size and _overwrite(node, inputs):
+        return (inputs[node.overwrites],)
     out = f(node, context, scope, *inputs) if f.controls else f(node, context, *inputs)
     return out if isinstance(out, tuple) else (out,)
+
+
+def _overwrite(node, inputs):
+    """Whether the output was written over the input that nothing else uses; not while a graph is recorded."""
+    if any(isinstance(x, Tensor) and x.requires_grad for x in inputs) and is_grad_enabled():
+        return False
+    x = inputs[node.overwrites].data
+    if node.op == "Relu":
+        x.device.map("relu", x, x)
+        return True
+    if node.op == "Clip":
+        bounds = [None if i >= len(inputs) or inputs[i] is None else inputs[i].item() for i in (1, 2)]
+        if None in bounds or bounds[0] > bounds[1]:
+            return False
+        x.device.map("clip", x, x, *bounds)
+        return True
+    other = inputs[1 - node.overwrites].data
+    if other.shape != x.shape or other.dtype != x.dtype:
+        return False
+    x.device.map("add", x, *((x, other) if node.overwrites == 0 else (other, x)))
+    return True
 
 
 def _arguments(body, inputs):

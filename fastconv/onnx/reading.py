@@ -58,6 +58,7 @@ class Node:
     schema: object = None                          # of an operator whose body depends on its inputs
     proto: object = None                           # its text, attributes filled in
     frees: list = field(default_factory=list)      # values that nothing uses after this node
+    overwrites: int | None = None                  # the place of an input whose memory the output may take
 
     def __str__(self):
         kind = f"{self.domain}.{self.op}" if self.domain not in DOMAINS else self.op
@@ -279,7 +280,7 @@ class _Reader:
                 if v.name not in around:
                     raise OnnxError(f"output {v.name!r} of graph {made.name!r}: nothing makes it")
                 made.captures.add(v.name)
-        _plan_frees(made)
+        _plan_memory(made)
         return made
 
     def _node(self, proto, opsets, visible, given, calls):
@@ -399,13 +400,30 @@ def _captured(node):
     return sorted({name for value in node.attributes.values() if isinstance(value, Graph) for name in value.captures})
 
 
-def _plan_frees(graph):
-    """Tell each node which values it is the last to use, so that their memory serves the next."""
-    kept, last = {v.name for v in graph.outputs}, {}
+# Operators whose first output is memory of its own, and those that can write it over an input of theirs.
+FRESH = {"Conv", "ConvTranspose", "Gemm", "MatMul", "BatchNormalization", "InstanceNormalization", "Add", "Sub", "Mul", "Div",
+         "MaxPool", "AveragePool", "GlobalAveragePool", "Concat", "Relu", "Clip"}
+IN_PLACE = {"Relu": (0,), "Clip": (0,), "Add": (0, 1)}
+
+
+def _plan_memory(graph):
+    """Tell each node which values it is the last to use, so that their memory serves the next, or itself."""
+    kept, last, uses, fresh = {v.name for v in graph.outputs}, {}, {}, set()
+    for node in graph.nodes:
+        for name in [*node.inputs, *_captured(node)]:
+            uses[name] = uses.get(name, 0) + 1
     for node in graph.nodes:
         for name in [*node.inputs, *_captured(node), *node.outputs]:
             if name and name not in kept:
                 last[name] = node
+        if node.domain or node.body is not None:
+            continue
+        for i in IN_PLACE.get(node.op, ()):
+            if i < len(node.inputs) and node.inputs[i] in fresh and uses[node.inputs[i]] == 1:
+                node.overwrites = i
+                break
+        if node.op in FRESH and node.outputs[0] not in kept:
+            fresh.add(node.outputs[0])
     for name, node in last.items():
         node.frees.append(name)
 
