@@ -14,6 +14,7 @@ Importing opens no device and prints nothing.
 from . import autograd, init, io, nn, ops, optim
 from .array import Array, array
 from .autograd import enable_grad, no_grad
+from .interop import from_dlpack, from_pyopencl
 from .io import load, load_checkpoint, save, save_checkpoint
 from .ops.algorithms import get_conv_precision, set_conv_precision
 from .random import manual_seed
@@ -27,9 +28,9 @@ from .device import (Device, cpu, default_device, devices, get_num_threads, open
 __version__ = "0.1.0"
 
 __all__ = ["Array", "Device", "Tensor", "array", "autograd", "cpu", "data", "default_device", "devices", "enable_grad",
-           "get_conv_precision", "get_num_threads", "init", "io", "load", "load_checkpoint", "manual_seed", "nn",
-           "no_grad", "onnx", "opencl", "ops", "optim", "reference", "save", "save_checkpoint", "set_conv_precision",
-           "set_default_device", "set_num_threads", "show_config"]
+           "from_dlpack", "from_pyopencl", "get_conv_precision", "get_num_threads", "init", "io", "load",
+           "load_checkpoint", "manual_seed", "nn", "no_grad", "onnx", "opencl", "ops", "optim", "reference", "save",
+           "save_checkpoint", "set_conv_precision", "set_default_device", "set_num_threads", "show_config"]
 
 
 def __getattr__(name):

@@ -1,4 +1,4 @@
-"""What a user asks of an installation: `python -m fastconv devices`, `python -m fastconv selftest`."""
+"""The command line: what a user asks of an installation (`devices`, `selftest`), and `onnx`."""
 import argparse
 import json
 import os
@@ -12,6 +12,7 @@ import fastconv
 
 from . import selftest
 from .device import default_device, device, devices, opencl
+from .onnx.commands import add_commands as add_onnx_commands
 
 LABEL = 22
 
@@ -156,7 +157,7 @@ def _text(report, results):
 def main(arguments=None):
     """The command line; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m fastconv",
-                                     description="Which devices there are, and whether they compute right.")
+                                     description="Which devices there are, whether they compute right, and ONNX files.")
     commands = parser.add_subparsers(required=True, metavar="command")
     listing = commands.add_parser("devices", help="every device, why it can or cannot be used, and the defaults")
     listing.set_defaults(run=list_devices)
@@ -167,10 +168,11 @@ def main(arguments=None):
     test.set_defaults(run=run_selftest)
     for command in (listing, test):
         command.add_argument("--json", action="store_true", help="for programs")
+    add_onnx_commands(commands)
     chosen = parser.parse_args(arguments)
     try:
         return chosen.run(chosen)
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, OSError, ImportError) as error:
         print(f"python -m fastconv: {error}", file=sys.stderr)
         return 2
 

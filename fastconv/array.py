@@ -12,6 +12,7 @@ import numpy as np
 
 from .device import default_device
 from .device import device as as_device
+from .reference import view
 from .view import (
     View,
     as_axes,
@@ -229,6 +230,34 @@ class Array(View):
             raise ValueError("fastconv arrays are copied on the way to NumPy")
         values = self.numpy()
         return values if dtype is None else values.astype(dtype, copy=False)
+
+    def __dlpack__(self, *, stream=None, max_version=None, dl_device=None, copy=None):
+        """A DLPack capsule: on the CPU of the memory itself, elsewhere of a copy, when dl_device=(1, 0) asks for one.
+
+        BufferError for memory of a device that others cannot reach, or when copy=False forbids the copy.
+        """
+        on_host = self.device.kind != "opencl"
+        if not on_host and (copy is False or dl_device is None or tuple(dl_device) != (1, 0)):
+            raise BufferError(f"memory of {self.device.name} is not shared by DLPack: use .to('cpu') or .to_pyopencl()")
+        host = view(self) if on_host and self.size else self.numpy()
+        if any(step == 0 and size > 1 for step, size in zip(self.strides, self.shape)) and on_host:
+            host.flags.writeable = False            # its elements share memory
+        given = {"stream": stream, "max_version": max_version, "dl_device": dl_device, "copy": copy}
+        return host.__dlpack__(**{key: value for key, value in given.items() if value is not None})
+
+    def __dlpack_device__(self):
+        """(type, number) as DLPack counts devices: (1, 0) is the CPU, 4 OpenCL."""
+        return (4, 0) if self.device.kind == "opencl" else (1, 0)
+
+    def to_pyopencl(self):
+        """This array as a pyopencl.array.Array that shares its memory, context and queue.
+
+        Views that repeat elements or run backwards are copied first. TypeError on other devices.
+        """
+        if self.device.kind != "opencl":
+            raise TypeError(f"to_pyopencl of an array on {self.device.name}: only arrays on an OpenCL device are")
+        from .cl.interop import as_pyopencl
+        return as_pyopencl(self if all(step > 0 for step in self.strides) else self.astype(self.dtype).compact())
 
     def __copy__(self): return self.astype(self.dtype)
     def __deepcopy__(self, memo): return self.astype(self.dtype)

@@ -109,6 +109,14 @@ class Tensor(Variable):
 
     def __array__(self, dtype=None, copy=None): return self.data.__array__(dtype, copy)
 
+    def __dlpack__(self, **keywords):
+        """A DLPack capsule of the values; BufferError when a gradient is required: detach() first."""
+        if self.requires_grad:
+            raise BufferError("a tensor that requires a gradient is not shared: detach() it first")
+        return self.data.__dlpack__(**keywords)
+
+    def __dlpack_device__(self): return self.data.__dlpack_device__()
+
     def item(self):
         """The only element as a Python number (waits for the device)."""
         return self.data.item()

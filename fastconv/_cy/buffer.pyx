@@ -118,13 +118,13 @@ cdef void return_block(char *block, int64_t size, int number) noexcept:
 
 
 @cython.final
-@cython.no_gc
+@cython.no_gc                       # the owner of shared memory knows nothing of this
 @cython.freelist(64)
 cdef class Buffer:
     """A block of memory: `.nbytes`, `.address`, and the buffer protocol (writable bytes)."""
 
     def __dealloc__(self):
-        if self.ptr is not NULL:
+        if self.ptr is not NULL and self.number >= 0:
             return_block(self.ptr, self.reserved, self.number)
             self.ptr = NULL
 
@@ -189,3 +189,18 @@ def empty_cache():
             system_free(block)
     cached = 0
     fc_unlock()
+
+
+def share(address, int64_t nbytes, owner):
+    """A Buffer of memory that `owner` keeps: nothing is copied, and nothing is given back to the pool.
+
+    Kernels may read SLACK bytes beyond it, so these must not reach into another page.
+    """
+    cdef Buffer buffer = Buffer.__new__(Buffer)
+    buffer.number = -1
+    buffer.owner = owner
+    buffer.ptr = <char *><uintptr_t>address
+    buffer.nbytes = nbytes
+    buffer.shape[0] = nbytes
+    buffer.strides[0] = 1
+    return buffer

@@ -1,7 +1,6 @@
 """The command line: `fastconv onnx show` and `fastconv onnx run`."""
 import collections
 import os
-import sys
 
 import numpy as np
 
@@ -11,7 +10,7 @@ from ..device import devices
 from ..tensor import Tensor
 from .graph import load
 from .operators import OPERATORS
-from .reading import Graph, OnnxError, read_model
+from .reading import Graph, read_model
 
 
 def add_commands(subparsers):
@@ -20,31 +19,27 @@ def add_commands(subparsers):
     commands = parser.add_subparsers(required=True)
     show = commands.add_parser("show", help="inputs, operators, parameters, and what is missing to run it")
     show.add_argument("model")
-    show.set_defaults(function=lambda args: show_model(args.model))
+    show.set_defaults(run=lambda args: show_model(args.model))
     run = commands.add_parser("run", help="run it on arrays")
     run.add_argument("model")
     run.add_argument("--input", action="append", default=[], metavar="[NAME=]FILE.npy", help="an input, in order or by name")
     run.add_argument("--output", metavar="FILE", help="write the outputs: one to .npy, several to .npz by name")
     run.add_argument("--device", default=None, help="cpu, opencl, opencl:0, reference ... (default: FASTCONV_DEVICE, else cpu)")
-    run.set_defaults(function=lambda args: run_model(args.model, args.input, args.output, args.device))
+    run.set_defaults(run=lambda args: run_model(args.model, args.input, args.output, args.device))
 
 
 def run_model(path, inputs, output, device):
-    """Run a model on .npy files, print what comes out, and write it. Returns the exit code."""
-    try:
-        model = load(path, None if device is None else as_device(device))
-        ordered, named = [], {}
-        for item in inputs:
-            name, equals, file = item.partition("=")
-            if equals and name in {v.name for v in model.model.graph.inputs}:
-                named[name] = np.load(file, allow_pickle=False)
-            else:
-                ordered.append(np.load(item, allow_pickle=False))
-        with no_grad():
-            results = model(*ordered, **named)
-    except (OSError, ValueError, RuntimeError, ImportError) as error:
-        print(f"fastconv: {error}", file=sys.stderr)
-        return 1
+    """Run a model on .npy files, print what comes out, and write it. Returns the exit status."""
+    model = load(path, None if device is None else as_device(device))
+    ordered, named = [], {}
+    for item in inputs:
+        name, equals, file = item.partition("=")
+        if equals and name in {v.name for v in model.model.graph.inputs}:
+            named[name] = np.load(file, allow_pickle=False)
+        else:
+            ordered.append(np.load(item, allow_pickle=False))
+    with no_grad():
+        results = model(*ordered, **named)
     results = results if isinstance(results, tuple) else (results,)
     values = {v.name: r.numpy() for v, r in zip(model.outputs, results) if isinstance(r, Tensor)}
     for name, value in values.items():
@@ -59,12 +54,8 @@ def run_model(path, inputs, output, device):
 
 
 def show_model(path):
-    """Print what a model is made of and what is missing to run it. Returns the exit code: 0 when it can run."""
-    try:
-        model = read_model(path, OPERATORS)
-    except (OSError, OnnxError) as error:
-        print(f"fastconv: {error}", file=sys.stderr)
-        return 1
+    """Print what a model is made of and what is missing to run it. Returns the exit status: 0 when it can run."""
+    model = read_model(path, OPERATORS)
     graph = model.graph
     print(f"{os.path.basename(path)}: opset {model.opsets.get('', '-')}, IR version {model.ir_version}, "
           f"by {model.producer or '?'}")

@@ -5,12 +5,12 @@ import os
 import numpy as np
 
 from .. import nn
-from ..array import FLOATS, Array, _expand_key, array
+from ..array import FLOATS, Array, array
 from ..autograd import REGISTRY, Variable
 from ..io import _write_atomically
 from ..tensor import Tensor
 from .reading import OnnxError, _onnx, code_of
-from .tracing import Tracer
+from .tracing import Tracer, flat
 
 OPSET, IR_VERSION = 18, 8
 WRITERS: dict = {}            # Op or Module class -> function(graph, call): writes nodes, returns the names of the outputs
@@ -35,7 +35,9 @@ def export(module, example, path, input_names=None, output_names=None):
     (1, 2)
     """
     examples = tuple(example) if isinstance(example, (tuple, list)) else (example,)
-    examples = [x if isinstance(x, Variable) else Tensor(x if isinstance(x, Array) else array(np.asarray(x))) for x in examples]
+    place = next((a.device for _, a in module.named_parameters()), None)
+    examples = [x if isinstance(x, Variable) else Tensor(x if isinstance(x, Array) else array(np.asarray(x), device=place))
+                for x in examples]
     examples = [Tensor(x.data.astype(x.dtype)) for x in examples]          # arrays of their own: nothing else is these
     modes = [(m, m.training) for m in module.modules()]
     tracer = Tracer(_LAYERS)
@@ -44,7 +46,7 @@ def export(module, example, path, input_names=None, output_names=None):
     finally:
         for m, training in modes:
             m.training = training
-    outs = out if isinstance(out, (tuple, list)) else (out,)
+    outs = tuple(flat(out))
     if not all(isinstance(o, (Variable, Array)) for o in outs):
         raise OnnxError(f"the model returns {', '.join(type(o).__name__ for o in outs)}; a graph returns tensors")
     writer = _Writer(module)
@@ -316,7 +318,11 @@ def _(g, call):
 @writer("getitem")
 def _(g, call):
     x, y = call.inputs[0], call.outputs[0]
-    keys = [k for k in _expand_key(call.parameters["key"], x.shape) if k is not None]
+    keys = call.parameters["key"]
+    keys = [k for k in (keys if isinstance(keys, tuple) else (keys,)) if k is not None]
+    at = keys.index(Ellipsis) if Ellipsis in keys else len(keys)
+    rest = x.ndim - sum(k is not Ellipsis for k in keys)
+    keys = [*keys[:at], *[slice(None)] * rest, *keys[at + 1:]]
     key = [k if isinstance(k, slice) else slice(k % n, k % n + 1) for k, n in zip(keys, x.shape)]
     part = _sliced(g, g.name(x), x.shape, key)
     shape = tuple(len(range(*k.indices(n))) for k, n in zip(key, x.shape))
@@ -423,7 +429,27 @@ def _(g, call):
     return g.node("MatMul", [g.name(x) for x in call.inputs])
 
 
+@writer("linear")
+def _(g, call):
+    x, w, *bias = (g.name(a) for a in call.inputs if a is not None)
+    if call.inputs[0].ndim == 2:
+        return g.node("Gemm", [x, w, *bias], transB=1)
+    y = g.node("MatMul", [x, g.node("Transpose", [w], perm=[1, 0])])
+    return g.node("Add", [y, *bias]) if bias else y
+
+
 # --- convolution and pooling -----------------------------------------------------------------
+
+def _activated(g, name, activation, dtype):
+    """What a fused op does last."""
+    if activation is None:
+        return name
+    if activation == "relu":
+        return g.node("Relu", [name])
+    if activation == "relu6":
+        return g.node("Clip", [name, *(g.constant(np.asarray(v, dtype)) for v in (0, 6))])
+    raise OnnxError(f"activation {activation!r} has no form in ONNX here")
+
 
 def _channels_first(g, name, ndim, last):
     return g.node("Transpose", [name], perm=[0, ndim - 1, *range(1, ndim - 1)]) if last else name
@@ -450,18 +476,14 @@ def _window(geo, x_shape, y_shape, w_shape):
     return attributes, [max(-a, 0) for a in after]
 
 
-@writer("conv")
+@writer("conv", "activated_conv")
 def _(g, call):
     x, w, bias = call.inputs
     geo, ndim = call.parameters["geo"], x.ndim
     attributes, _ = _window(geo, x.shape, call.outputs[0].shape, w.shape)
     inputs = [_channels_first(g, g.name(x), ndim, geo.channels_last), _kernel_first(g, g.name(w), ndim, geo.channels_last)]
     y = g.node("Conv", inputs + ([] if bias is None else [g.name(bias)]), **attributes)
-    activation = call.parameters.get("activation")
-    if activation == "relu":
-        y = g.node("Relu", [y])
-    elif activation == "relu6":
-        y = g.node("Clip", [y, *(g.constant(np.asarray(v, x.dtype)) for v in (0, 6))])
+    y = _activated(g, y, call.parameters.get("activation"), x.dtype)
     return _as_layout(g, y, ndim, geo.channels_last)
 
 
@@ -510,13 +532,8 @@ def _batch_norm(g, call):
     scale = g.constant(one) if layer.weight is None else g.parameter(layer.weight)
     bias = g.constant(zero) if layer.bias is None else g.parameter(layer.bias)
     statistics = [g.parameter(layer.running_mean), g.parameter(layer.running_var)]
-    return g.node("BatchNormalization", [g.name(x), scale, bias, *statistics], epsilon=layer.eps)
-
-
-def _linear(g, call):
-    layer = call.what
-    bias = [] if layer.bias is None else [g.parameter(layer.bias)]
-    return g.node("Gemm", [g.name(call.inputs[0]), g.parameter(layer.weight), *bias], transB=1)
+    y = g.node("BatchNormalization", [g.name(x), scale, bias, *statistics], epsilon=layer.eps)
+    return _activated(g, y, getattr(layer, "activation", None), x.dtype)
 
 
 def _embedding(g, call):
@@ -576,10 +593,9 @@ def _plain(layer, args):
 
 
 _LAYERS: dict = {
-    nn.Linear: lambda layer, args: len(args) == 1 and args[0].ndim == 2,
     nn.Embedding: _plain,
 }
-WRITERS.update({nn.Linear: _linear, nn.Embedding: _embedding})
+WRITERS[nn.Embedding] = _embedding
 for _norm in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d):
     WRITERS[_norm] = _batch_norm
     _LAYERS[_norm] = lambda layer, args: layer.running_mean is not None

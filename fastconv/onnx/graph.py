@@ -168,6 +168,8 @@ def run(graph, scope, context):
             shapes = ", ".join("-" if x is None else f"{x.dtype}{list(x.shape)}" if isinstance(x, Tensor) else "a sequence"
                                for x in inputs)
             raise NodeError(f"{node} of {shapes}: {error or type(error).__name__}") from error
+        if len(outputs) < len(node.outputs):
+            raise NodeError(f"{node}: names {len(node.outputs)} outputs, the operator gives {len(outputs)} here")
         for name, value in zip(node.outputs, outputs):
             if name:
                 scope[name] = value

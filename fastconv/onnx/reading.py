@@ -223,8 +223,8 @@ class _Reader:
             raise OnnxError(f"initializer {proto.sparse_initializer[0].values.name!r}: sparse tensors are not supported")
         initializers = {}
         for t in proto.initializer:
-            if t.name in initializers or not t.name:
-                raise OnnxError(f"initializer {t.name!r}: {'the name occurs twice' if t.name else 'it has no name'}")
+            if t.name in initializers or not t.name or isinstance(t.name, bytes):
+                raise OnnxError(f"initializer {t.name!r}: the name is missing, no UTF-8, or there twice")
             initializers[t.name] = read_tensor(t, f"initializer {t.name!r}", self.folder)
         inputs = [_value(v, "input") for v in proto.input]
         defined = set(initializers)
@@ -285,6 +285,8 @@ class _Reader:
 
     def _node(self, proto, opsets, visible, given, calls):
         domain = "" if proto.domain in DOMAINS else proto.domain
+        if any(isinstance(text, bytes) for text in (proto.op_type, proto.domain, proto.name, *proto.input, *proto.output)):
+            raise OnnxError(f"node {proto.name!r} ({proto.op_type!r}): a name that is no UTF-8")
         node = Node(proto.op_type, domain, proto.name, list(proto.input), list(proto.output), {}, opsets.get(domain, 0))
         while node.outputs and not node.outputs[-1]:
             node.outputs.pop()
@@ -321,7 +323,7 @@ class _Reader:
         defs = _onnx().defs
         try:
             schema = defs.get_schema(node.op, node.version, node.domain)
-        except defs.SchemaError:
+        except (defs.SchemaError, TypeError):       # TypeError: a version that is no int32, a name that is no UTF-8
             schema = None
         if schema is None or schema.deprecated:
             version = f" at opset {node.version}" if node.version else ", and the file imports no opset of its domain"
@@ -429,6 +431,8 @@ def _plan_memory(graph):
 
 
 def _value(proto, role):
+    if isinstance(proto.name, bytes):
+        raise OnnxError(f"{role} {proto.name!r}: a name that is no UTF-8")
     return _typed_value(proto.type, proto.name, f"{role} {proto.name!r}")
 
 

@@ -7,7 +7,7 @@ import contextlib
 import threading
 from dataclasses import dataclass
 
-from ..autograd import Op, Variable, no_grad
+from ..autograd import REGISTRY, Variable, no_grad
 from ..nn import Module
 
 _lock = threading.RLock()
@@ -27,7 +27,7 @@ class Tracer:
     """Collects the Calls of one forward. `layers` are the Module classes that count as one call."""
 
     def __init__(self, layers):
-        self.layers, self.calls, self.inside = layers, [], 0
+        self.layers, self.calls, self.inside, self.thread = layers, [], 0, threading.get_ident()
 
     def run(self, module, inputs):
         """The module's outputs; self.calls is filled."""
@@ -36,48 +36,59 @@ class Tracer:
 
     @contextlib.contextmanager
     def _watching(self):
-        op_call, layer_call, thread = Op.__call__, Module.__call__, threading.get_ident()
-
-        def call_op(op, *args, **kwargs):
-            out = op_call(op, *args, **kwargs)
-            if not self.inside and thread == threading.get_ident() and any(isinstance(x, Variable) for x in args):
-                self._op(op, args, kwargs, out)
-            return out
-
-        def call_layer(layer, *args, **kwargs):
-            if self.inside or thread != threading.get_ident() or not self._alone(layer, args, kwargs):
-                return layer_call(layer, *args, **kwargs)
-            self.inside += 1
-            try:
-                out = layer_call(layer, *args, **kwargs)
-            finally:
-                self.inside -= 1
-            self.calls.append(Call(layer, _arrays(_flat(args)), {}, _arrays(_flat(out))))
-            return out
-
-        Op.__call__, Module.__call__ = call_op, call_layer
+        forwards, layer_call = {op: op.forward for op in REGISTRY.values()}, Module.__call__
         try:
+            for op, forward in forwards.items():
+                op.forward = self._watched(op, forward)
+            Module.__call__ = self._watched_layer(layer_call)
             yield
         finally:
-            Op.__call__, Module.__call__ = op_call, layer_call
+            Module.__call__ = layer_call
+            for op, forward in forwards.items():
+                op.forward = forward
 
-    def _alone(self, layer, args, kwargs):
-        accepts = self.layers.get(type(layer))
-        return accepts is not None and not kwargs and accepts(layer, args)
+    def _alone(self):
+        """Whether a call is one of the model's own: not inside another one, nor in another thread."""
+        return not self.inside and threading.get_ident() == self.thread
 
-    def _op(self, op, args, kwargs, out):
-        count = len(args) if op.variadic else op.inputs
-        if not op.variadic:
-            bound = op.signature.bind(*args, **kwargs)
-            bound.apply_defaults()
-            args, kwargs = bound.args[:count], {n: bound.arguments[n] for n in op.names[count:]}
-        self.calls.append(Call(op, _arrays(args), kwargs, _arrays(out if isinstance(out, tuple) else (out,))))
+    def _watched(self, op, forward):
+        def call(*args, **kwargs):
+            if not self._alone():
+                return forward(*args, **kwargs)
+            out = self._inside(forward, args, kwargs)
+            count = len(args) if op.variadic else op.inputs
+            parameters = kwargs
+            if not op.variadic:
+                bound = op.signature.bind(*args, **kwargs)
+                bound.apply_defaults()
+                parameters = {name: bound.arguments[name] for name in op.names[count:]}
+            self.calls.append(Call(op, _arrays(args[:count]), parameters, _arrays(out if isinstance(out, tuple) else (out,))))
+            return out
+        return call
+
+    def _watched_layer(self, layer_call):
+        def call(layer, *args, **kwargs):
+            accepts = self.layers.get(type(layer))
+            if not self._alone() or accepts is None or kwargs or not accepts(layer, args):
+                return layer_call(layer, *args, **kwargs)
+            out = self._inside(layer_call, (layer, *args), {})
+            self.calls.append(Call(layer, _arrays(flat(args)), {}, _arrays(flat(out))))
+            return out
+        return call
+
+    def _inside(self, function, args, kwargs):
+        self.inside += 1
+        try:
+            return function(*args, **kwargs)
+        finally:
+            self.inside -= 1
 
 
-def _flat(values):
+def flat(values):
+    """What is in nested tuples and lists, but for None."""
     for v in values if isinstance(values, (tuple, list)) else (values,):
         if isinstance(v, (tuple, list)):
-            yield from _flat(v)
+            yield from flat(v)
         elif v is not None:
             yield v
 

@@ -25,8 +25,11 @@ def _matmul(a, b):
 
 @operator("Gemm")
 def _(node, context, a, b, c=None):
-    y = _matmul(ops.transpose(a) if node.get("transA") else a, ops.transpose(b) if node.get("transB") else b)
     alpha, beta = node.get("alpha"), node.get("beta")
+    plain = a.dtype in FLOATS and alpha == beta == 1 and node.get("transB") and not node.get("transA")
+    if plain and (c is None or c.shape == b.shape[:1]):
+        return ops.linear(a, b, c)
+    y = _matmul(ops.transpose(a) if node.get("transA") else a, ops.transpose(b) if node.get("transB") else b)
     y = y if alpha == 1 else y * alpha
     return y if c is None or not beta else y + (c if beta == 1 else c * beta)
 

@@ -1,7 +1,7 @@
 """RNN, LSTM and GRU: fastconv's layers where they are the usual ones, else step by step."""
 from ... import ops
 from ...array import full
-from ...nn.recurrent import _input_products, _Packing
+from ...nn.recurrent import _Packing
 from ...ops.recurrent import _walk_by_ops
 from ...tensor import Tensor
 from .elementwise import elu
@@ -60,7 +60,7 @@ class _Layer:
 
     def run(self, x, states, sizes):
         """(t, n, c) and the first states to (all h (t, n, h), last states)."""
-        gx = _input_products(x, self.w, self.wb)
+        gx = ops.linear(x, self.w, self.wb)
         if not self.usual:
             return self._by_steps(gx, states, sizes)
         if self.kind == "RNN":
