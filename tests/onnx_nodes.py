@@ -18,6 +18,7 @@ PAGE = Path(__file__).parent.parent / "docs" / "onnx.md"
 REASONS = (
     (r"dtype (\w+) has no kernels", r"dtype {0}: fastconv computes in float32, float64, int32, int64, uint8 and bool"),
     (r"strings are not supported", "strings"),
+    (r"opset \d+: \d+ to \d+ are supported", "newer than what fastconv knows"),
     (r"opset \d+ is too old", "older than opset 13, and the operator has changed since: onnx.version_converter brings it up"),
     (r"\(ai\.onnx\.ml\.\w+\)|node ai\.onnx\.ml\.\w+", "classical machine learning (ai.onnx.ml): trees, encoders"),
     (r"ai\.onnx\.preview\.training", "optimisers as operators (preview): fastconv.optim has them"),
@@ -86,6 +87,12 @@ def reason(name, message):
         if found:
             return text.format(*found.groups())
     raise ValueError(f"{name} has no excuse: {message}")
+
+
+def same_version():
+    """Whether the page was made with the onnx package that is installed."""
+    import onnx
+    return f"node tests of onnx {onnx.__version__}," in PAGE.read_text()
 
 
 def listed():

@@ -4,7 +4,7 @@ import pytest
 import fastconv as fc
 
 pytest.importorskip("onnx")
-from tests.onnx_nodes import cases, listed, outcome  # noqa: E402
+from tests.onnx_nodes import cases, listed, outcome, reason, same_version  # noqa: E402
 
 SHARDS = 4
 
@@ -17,12 +17,17 @@ def test_nodes(shard, fast_device):
         message = outcome(name, fast_device)
         if message is not None and "no float64" in message:
             continue                                        # this device has none, and says so
-        if (message is None) == (name.removeprefix("test_") in excused):
+        if not same_version():                              # another onnx package: the page does not know its tests
+            if message is not None:
+                reason(name, message)
+        elif (message is None) == (name.removeprefix("test_") in excused):
             wrong.append(f"{name}: {message or 'passes, but docs/onnx.md lists it'}")
     assert not wrong, f"{len(wrong)} of {len(names)}:\n" + "\n".join(wrong)
 
 
 def test_the_list_names_tests_that_exist():
+    if not same_version():
+        pytest.skip("docs/onnx.md was made with another onnx package")
     missing = {f"test_{name}" for name in listed()} - set(cases())
     assert not missing, "docs/onnx.md names tests that onnx does not have: python -m tests.onnx_nodes"
 
