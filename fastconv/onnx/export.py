@@ -253,15 +253,19 @@ def _(g, call):
     return g.node("Add", [g.node("Mul", [g.node("Sub", [x, mean]), g.node("Mul", [rstd, weight])]), bias])
 
 
-@writer("normalize_by_statistics")
+@writer("batch_norm")
 def _(g, call):
-    x, weight, bias = (g.name(v, call.outputs[0].dtype) for v in call.inputs)
-    axes = g.ints(call.parameters["axes"])
-    centred = g.node("Sub", [x, g.node("ReduceMean", [x, axes])])
+    """By the statistics of the batch: what layer and group normalisation are too."""
+    x, dtype = call.inputs[0], call.outputs[0].dtype
+    axes, column = g.ints([d for d in range(x.ndim) if d != 1]), (1, x.shape[1], *(1,) * (x.ndim - 2))
+    name = g.name(x)
+    centred = g.node("Sub", [name, g.node("ReduceMean", [name, axes])])
     var = g.node("ReduceMean", [g.node("Mul", [centred, centred]), axes])
-    eps = g.constant(np.asarray(call.parameters["eps"], call.outputs[0].dtype))
+    eps = g.constant(np.asarray(call.parameters["eps"], dtype))
     y = g.node("Div", [centred, g.node("Sqrt", [g.node("Add", [var, eps])])])
-    return (g.node("Add", [g.node("Mul", [y, weight]), bias]),)
+    for op, a in zip(("Mul", "Add"), call.inputs[1:]):
+        y = y if a is None else g.node(op, [y, g.reshaped(g.name(a, dtype), column)])
+    return (_activated(g, y, call.parameters["activation"], dtype),)
 
 
 # --- shapes ----------------------------------------------------------------------------------

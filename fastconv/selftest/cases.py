@@ -98,9 +98,11 @@ LENGTHS = {
 # Whole numbers in, whole numbers out.
 WHOLE = {"negative", "abs", "square", "relu", "sign", "isfinite", "logical_not", "add", "subtract", "multiply", "maximum",
          "minimum", "equal", "not_equal", "less", "less_equal", "greater", "greater_equal", "logical_and", "logical_or",
-         "logical_xor", "power", "tanh_grad", "relu_grad", "clip", "lerp", "normalize"}
+         "logical_xor", "bitwise_not", "bitwise_and", "bitwise_or", "bitwise_xor", "left_shift", "right_shift",
+         "truncated_divide", "power", "tanh_grad", "relu_grad", "clip", "lerp", "normalize"}
 POSITIVE = {"log", "sqrt", "rsqrt", "power"}
-DOMAINS = {"FLOAT": FLOATS, "NUMBER": NUMBERS, "ANY": ALL}
+WITHIN_ONE = {"asin", "acos", "atanh"}
+DOMAINS = {"FLOAT": FLOATS, "NUMBER": NUMBERS, "INTEGER": [t for t in NUMBERS if t not in FLOATS], "ANY": ALL}
 
 
 def scalar_rows():
@@ -117,11 +119,15 @@ def _(make):
         if make.dtype.name not in dtypes or make.exact and name not in WHOLE:
             continue
         # One dtype sees every function, the others a few: each is a program to compile.
-        if make.dtype != "float32" and name not in ("add", "maximum", "less", "logical_not", "exp", "power"):
+        chosen = "float32" if "float32" in dtypes else "int32"
+        if make.dtype != chosen and name not in ("add", "maximum", "less", "logical_not", "exp", "power"):
             continue
         operands = [make.draw(*shape) for _ in range(arity)]
         if name in POSITIVE:
             operands = [make.given(abs(x.values) + make.dtype.type(0 if make.exact else 0.1)) for x in operands]
+        if name in WITHIN_ONE or name == "acosh":
+            size = abs(operands[0].values)
+            operands = [make.given(size + 1 if name == "acosh" else 0.9 * operands[0].values / (size + 1))]
         yield name, (name, make.out(*shape, dtype="bool" if as_bool else None), *operands)
     if make.exact:
         yield from _copies(make)

@@ -1,6 +1,5 @@
 """Normalisation."""
 from ... import ops
-from ...ops.norm import _normalize_by_statistics
 from .registry import OnnxError, axis_of, operator
 
 
@@ -9,10 +8,9 @@ def _(node, context, x, scale, bias, mean, var):
     eps, momentum = node.get("epsilon"), node.get("momentum")
     if node.get("training_mode"):       # the file asks for the batch's statistics, and for the running ones as outputs
         axes = (0, *range(2, x.ndim))
-        column = (1, -1) + (1,) * (x.ndim - 2)
-        y, m, v, _ = _normalize_by_statistics(x, ops.reshape(scale, column), ops.reshape(bias, column), axes, eps)
-        follow = [running * momentum + ops.reshape(batch, (-1,)) * (1 - momentum) for running, batch in ((mean, m), (var, v))]
-        return y, *follow
+        batch = ops.mean(x, axes), ops.var(x, axes)
+        follow = [running * momentum + now * (1 - momentum) for running, now in zip((mean, var), batch)]
+        return ops.batch_norm(x, None, None, scale, bias, True, eps=eps), *follow
     if context.training:
         return ops.batch_norm(x, mean, var, scale, bias, True, 1 - momentum, eps)
     return ops.batch_norm(x, mean, var, scale, bias, False, eps=eps)
@@ -41,8 +39,9 @@ def _(node, context, x, scale, bias=None):
     axis, eps = axis_of(node, x.ndim), node.get("epsilon")
     axes = tuple(range(axis, x.ndim))
     if len(node.outputs) > 1:
-        y, mean, _, rstd = _normalize_by_statistics(x, 1.0, 0.0, axes, eps)
-        y = y * scale
+        mean = ops.mean(x, axes, keepdims=True)
+        rstd = (ops.var(x, axes, keepdims=True) + eps) ** -0.5
+        y = (x - mean) * rstd * scale
         return y if bias is None else y + bias, mean, rstd
     if scale.shape == x.shape[axis:] and (bias is None or bias.shape == scale.shape):
         return ops.layer_norm(x, x.shape[axis:], scale, bias, eps)
