@@ -145,7 +145,7 @@ def _ratios(rows):
     axes.set_xlabel("peer's time / fastconv's")
     axes.xaxis.set_label_position("top")
     axes.xaxis.tick_top()
-    axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1.0), ncols=len(columns), fontsize=8)
+    figure.legend(frameon=False, loc="outside upper right", ncols=len(columns), fontsize=8)
     axes.spines[["left", "right", "bottom"]].set_visible(False)
     axes.grid(alpha=0.25)
     axes.tick_params(axis="y", length=0)

@@ -17,6 +17,7 @@ from .autograd import enable_grad, no_grad
 from .interop import from_dlpack, from_pyopencl
 from .io import load, load_checkpoint, save, save_checkpoint
 from .ops.algorithms import get_conv_precision, set_conv_precision
+from .profile import profile
 from .random import manual_seed
 from .tensor import Tensor
 
@@ -29,7 +30,7 @@ __version__ = "0.1.0"
 
 __all__ = ["Array", "Device", "Tensor", "array", "autograd", "cpu", "data", "default_device", "devices", "enable_grad",
            "from_dlpack", "from_pyopencl", "get_conv_precision", "get_num_threads", "init", "io", "load",
-           "load_checkpoint", "manual_seed", "nn", "no_grad", "onnx", "opencl", "ops", "optim", "reference", "save",
+           "load_checkpoint", "manual_seed", "nn", "no_grad", "onnx", "opencl", "ops", "optim", "profile", "reference", "save",
            "save_checkpoint", "set_conv_precision", "set_default_device", "set_num_threads", "show_config"]
 
 

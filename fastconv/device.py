@@ -9,6 +9,9 @@ import os
 from . import reference as _reference
 from .view import Kernels
 
+made: list = []             # every Device so far
+on_made = None              # called with each new one while a profile runs, which puts recorders before its kernels
+
 
 class Device(Kernels):
     """One place to compute: storage and kernels behind the contract of `fastconv.reference`.
@@ -32,6 +35,9 @@ class Device(Kernels):
         self.lacks = frozenset(k for k in _reference.KERNELS if not hasattr(implementation, k))
         for entry in _reference.STORAGE + _reference.KERNELS:
             setattr(self, entry, getattr(implementation, entry, None) or _missing(entry, self.name))
+        made.append(self)
+        if on_made:
+            on_made(self)
 
     def __repr__(self):
         return f"<fastconv device {self.name}>"

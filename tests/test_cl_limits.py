@@ -51,11 +51,10 @@ class FailingPool:
 
 def fail(runtime, monkeypatch, where, times):
     """Make one kind of call out of memory for a while."""
-    from fastconv.cl import runtime as module
     runtime._pool = FailingPool(runtime._pool, times if where == "allocate" else 0)
     runtime._take = runtime._pool.allocate
     if where == "launch":
-        monkeypatch.setattr(module, "_enqueue", Failing(module._enqueue, times))
+        monkeypatch.setattr(runtime, "_enqueue", Failing(runtime._enqueue, times))
     if where == "copy":
         monkeypatch.setattr(pyopencl, "enqueue_copy", Failing(pyopencl.enqueue_copy, times))
 

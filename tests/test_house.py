@@ -15,7 +15,7 @@ import fastconv as fc
 ROOT = Path(fc.__file__).parent
 # Each may import only what stands before it.
 ORDER = ["reference", "random", "view", "modes", "_cy", "cl", "device", "array", "row_gradient", "autograd", "ops", "tensor",
-         "interop", "init", "nn", "optim", "io", "data", "onnx", "selftest", "__main__"]
+         "interop", "init", "nn", "optim", "io", "profile", "data", "onnx", "selftest", "__main__"]
 
 
 def imported_rooms(path):

@@ -39,9 +39,7 @@ class Inference(Case):
         model = getattr(models, NETWORKS[self.network])(image_size=self.size, device=device, dtype=dtype)
         drawn = weights((n, a.shape) for n, a in model.state_dict().items())
         model.load_state_dict({n: a.astype(dtype) for n, a in drawn.items()}, strict=False)
-        model.eval()
-        if hasattr(fc.nn, "fuse"):
-            model = fc.nn.fuse(model)
+        model = fc.nn.fuse(model.eval())
         x = fc.Tensor(self.draw().astype(dtype), device=device)
 
         def call():

@@ -67,7 +67,8 @@ class Runtime:
         self.device = device
         self.params = _params.lookup(device)
         self.context = cl.Context([device])
-        self.queue = cl.CommandQueue(self.context, device)
+        self.queue = self._plain_queue = cl.CommandQueue(self.context, device)
+        self._enqueue = cl.enqueue_nd_range_kernel
         self.lock = threading.RLock()
         without = os.environ.get("FASTCONV_CL_WITHOUT", "").replace(",", " ").split()
         self.has_double = bool(device.double_fp_config) and "fp64" not in without
@@ -190,6 +191,19 @@ class Runtime:
             self._pending.clear()
             self._pending_bytes = 0
 
+    def observe(self, observer):
+        """Call observer(event) for each launch from now on, in a queue that records their times; None: as before.
+
+        Waits for what was enqueued, so that the two queues never run at once.
+        """
+        with self.lock:
+            self.synchronize()
+            if observer is None:
+                self.queue, self._enqueue = self._plain_queue, cl.enqueue_nd_range_kernel
+            else:
+                self.queue = cl.CommandQueue(self.context, self.device, cl.command_queue_properties.PROFILING_ENABLE)
+                self._enqueue = lambda *args: observer(cl.enqueue_nd_range_kernel(*args))
+
     # --- programs
 
     def kernel(self, name, file, local, **defines):
@@ -265,12 +279,11 @@ class Runtime:
                 kernel.set_bytes(n, value)
                 n += 1
             try:
-                _enqueue(self.queue, kernel.kernel, size, kernel.local)
+                self._enqueue(self.queue, kernel.kernel, size, kernel.local)
             except cl.MemoryError:
-                self._again(0, _enqueue, self.queue, kernel.kernel, size, kernel.local)
+                self._again(0, self._enqueue, self.queue, kernel.kernel, size, kernel.local)
 
 
-_enqueue = cl.enqueue_nd_range_kernel
 _INCLUDE = re.compile(r'^#include "(.+)"$', re.MULTILINE)
 _texts: dict = {}
 
