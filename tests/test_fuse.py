@@ -76,6 +76,15 @@ def test_shared_and_contained_modules(device, rng):
     assert isinstance(block[1], nn.BatchNorm2d)
 
 
+def test_modules_before_identity(device, rng):
+    """Only convolutions take in what stands behind them; the model's own modules keep their mode."""
+    inner = nn.Sequential(nn.Conv2d(2, 2, 3, device=device), nn.BatchNorm2d(2, device=device), nn.Dropout(0.5))
+    model = nn.Sequential(inner, nn.Identity(), nn.BatchNorm2d(2, device=device), nn.Identity())
+    nn.fuse(model)
+    assert all(m.training for m in model.modules())
+    agree(model, fc.Tensor(rng.standard_normal((1, 2, 4, 4)), device=device, dtype="float32"), 1)
+
+
 def test_fuse_takes_modules():
     with pytest.raises(TypeError, match="int"):
         nn.fuse(3)

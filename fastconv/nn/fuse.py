@@ -50,6 +50,8 @@ def _copied(value, known):
 
 def _fold(owner, names, layers):
     """Put one convolution in the place of the first of these layers, as far as they fold into it."""
+    if not isinstance(layers[0], _CONVOLUTIONS):
+        return
     conv = copy.copy(layers[0])
     for name, layer in zip(names[1:], layers[1:]):
         if not _absorbs(conv, layer):
@@ -66,7 +68,7 @@ def _fold(owner, names, layers):
 def _absorbs(conv, layer):
     if isinstance(layer, Identity):
         return True
-    if not isinstance(conv, _CONVOLUTIONS) or conv.activation is not None:
+    if conv.activation is not None:
         return False
     if isinstance(layer, _NORMS):
         return layer.num_features == conv.out_channels and layer.running_mean is not None
