@@ -229,6 +229,9 @@ MATMUL = [
     ("tensor", ValueError, r"\(2, 3\).*\(2, 3\)", lambda d: d.p @ d.p),
     ("op-number", TypeError, r"", lambda d: ops.matmul(d.p, 3.0)),
     ("linear", ValueError, r"Linear\(4, 2\).*\(2, 3\)", lambda d: nn.Linear(4, 2, device=d.device)(d.p)),
+    ("op-linear-number", TypeError, r"linear.*float", lambda d: ops.linear(d.p, 3.0)),
+    ("op-linear-none", TypeError, r"linear.*None", lambda d: ops.linear(d.p, None)),
+    ("op-linear-bias", ValueError, r"linear of x \(2, 3\), w \(2, 3\).*bias \(3,\)", lambda d: ops.linear(d.p, d.p, d.zeros(3))),
     ("linear-dtype", TypeError, r"float64.*float32",
      lambda d: nn.Linear(3, 2, device=d.device)(d.zeros(2, 3, dtype="float64"))),
 ]

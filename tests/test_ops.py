@@ -157,3 +157,42 @@ def test_convolutions_of_images_that_repeat(fast_device, kernel, dilation, batch
             results.append((y, xt.grad, wt.grad))
         for got, expected in zip(*results):
             np.testing.assert_array_equal(got.numpy(), expected.numpy(), err_msg=f"repeated {repeated}")
+
+
+@pytest.mark.parametrize("rows, inputs, outputs", [(2, 0, 4), (0, 3, 4), (2, 3, 0)])
+def test_linear_of_nothing(fast_device, rows, inputs, outputs):
+    """An empty product is the bias; its gradients have the operands' shapes, those that add nothing are 0."""
+    shapes = (rows, inputs), (outputs, inputs), (outputs,)
+    x, w, b = (fc.Tensor(np.ones(s, np.float32), device=fast_device, requires_grad=True) for s in shapes)
+    y = fc.ops.linear(x, w, b)
+    np.testing.assert_array_equal(y.numpy(), np.ones((rows, inputs)) @ np.ones((inputs, outputs)) + 1)
+    y.backward(fc.Tensor(np.ones(y.shape, np.float32), device=fast_device))
+    assert [t.grad.shape for t in (x, w, b)] == list(shapes)
+    np.testing.assert_array_equal(b.grad.numpy(), np.full(outputs, rows))
+    assert not x.grad.numpy().any() and not w.grad.numpy().any()
+
+
+def test_numbers_in_front_of_integer_ops(fast_device):
+    """They promote as in arithmetic: floats widen integers, and bits of floats are refused."""
+    b = fc.array([3, -4], device=fast_device)
+    for op, a, expected in ((fc.ops.fmod, -7, [-1, -3]), (fc.ops.remainder, -7, [2, -3]), (fc.ops.fmod, 7.5, [1.5, 3.5]),
+                            (fc.ops.remainder, 7.5, [1.5, -0.5]), (fc.ops.bitwise_and, 6, [2, 4]),
+                            (fc.ops.logical_xor, True, [False, False])):
+        y = op(a, b)
+        np.testing.assert_array_equal(y.numpy(), expected)
+        assert y.dtype == ("bool" if a is True else "float32" if a == 7.5 else "int64")
+    with pytest.raises(TypeError, match="integers only"):
+        fc.ops.bitwise_and(3.5, b)
+
+
+@pytest.mark.parametrize("dtype", ["int64", "uint8", "bool"])
+def test_put_along_axis_of_integers(fast_device, dtype):
+    x, values = (fc.array(np.array(v).astype(dtype), device=fast_device) for v in ([[1, 0, 3], [4, 5, 0]], [[9, 0], [8, 2]]))
+    places = [[0, 0], [1, 2]]
+    y = fc.ops.put_along_axis(x, places, values, 1)
+    np.testing.assert_array_equal(y.numpy(), np.array([[0, 0, 3], [4, 8, 2]]).astype(dtype))
+    y = fc.ops.put_along_axis(x, places, values, 1, "maximum")
+    np.testing.assert_array_equal(y.numpy(), np.array([[9, 0, 3], [4, 8, 2]]).astype(dtype))
+    if dtype != "bool":
+        y = fc.ops.put_along_axis(x, places, values, 1, "add")
+        np.testing.assert_array_equal(y.numpy(), np.array([[10, 0, 3], [4, 13, 2]]).astype(dtype))

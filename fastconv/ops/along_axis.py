@@ -4,7 +4,7 @@ import operator
 
 import numpy as np
 
-from ..array import array, as_axes
+from ..array import FLOATS, array, as_axes, full
 from ..autograd import Variable
 from .elementwise import add, maximum, minimum, multiply, where
 from .indexing import _add_rows, _Rows, _take_rows
@@ -26,7 +26,7 @@ def put_elements(x, places, values, reduction=None):
     flat, values, y = places.reshape(-1), reshape(values, (-1, 1)), reshape(x, (-1, 1))
     if not flat.size:
         return x
-    if reduction == "add":
+    if reduction == "add" and x.dtype in FLOATS:
         return reshape(y + _add_rows(values, _Rows("places", flat, count), count), x.shape)
     for chosen in [_last(flat)] if reduction is None else _rounds(flat):
         spread, hit = _spread(values, chosen, flat, count), np.zeros((count, 1), bool)
@@ -37,9 +37,14 @@ def put_elements(x, places, values, reduction=None):
 
 
 def _spread(values, chosen, flat, count):
-    """Zeros (count, 1) with the chosen values added at their places."""
-    values = _take_rows(values, _Rows("values", chosen, flat.size))
-    return _add_rows(values, _Rows("places", flat[chosen], count), count)
+    """Zeros (count, 1) with the chosen values at their places, each of which occurs once."""
+    values, rows = _take_rows(values, _Rows("values", chosen, flat.size)), _Rows("places", flat[chosen], count)
+    if values.dtype in FLOATS:
+        return _add_rows(values, rows, count)
+    values = values.data if isinstance(values, Variable) else values        # add_rows is for what has gradients
+    out = full((count, 1), 0, values.dtype, values.device)
+    out.device.put(out, values, rows.on(values.device))
+    return out
 
 
 def _like(mask, x):

@@ -1,7 +1,17 @@
 """Division with rest, bits and the rest of logic. Bits are of int32, int64 and uint8, and bool where it makes sense."""
-from ..array import BOOL, INTS, Array, full, promote
+import numpy as np
+
+from ..array import BOOL, FLOAT32, FLOATS, INTS, Array, full, promote
 from ..autograd import op
 from .elementwise import logical_and, not_equal, where
+
+
+def _as_array(a, b):
+    """a, which may be a number, as an Array that promotes with b as the number would."""
+    if isinstance(a, Array):
+        return a
+    widens = isinstance(a, (float, np.floating)) and b.dtype not in FLOATS
+    return full((), a, FLOAT32 if widens else b.dtype, b.device)
 
 
 def _without_gradient(name, doc, apply):
@@ -14,7 +24,7 @@ def _without_gradient(name, doc, apply):
 def _of_integers(name):
     """The map of a row of scalar_ops.h that only integers have."""
     def apply(a, b):
-        a, b = (a, b) if isinstance(a, Array) else (full((), a, b.dtype, b.device), b)
+        a = _as_array(a, b)
         dtype = promote(a.dtype, b.dtype) if isinstance(b, Array) else a.dtype
         if dtype not in INTS or isinstance(b, float):
             raise TypeError(f"{name} of {a.dtype} and {getattr(b, 'dtype', type(b).__name__)}: integers only")
@@ -27,7 +37,7 @@ def _of_bits(name, logical):
 
     def either(a, b):
         if all(not isinstance(x, Array) or x.dtype == BOOL for x in (a, b)):
-            return a._map(logical, b, result=BOOL)
+            return _as_array(a, b)._map(logical, b, result=BOOL)
         return apply(a, b)
     return either
 
@@ -43,7 +53,7 @@ right_shift = _without_gradient("right_shift", "a / 2 ** b of integers, rounded 
 truncated_divide = _without_gradient("truncated_divide", "a / b of integers, rounded towards 0; 0 where b is 0.",
                                      _of_integers("truncated_divide"))
 logical_xor = _without_gradient("logical_xor", "Whether exactly one of a and b is true.",
-                                lambda a, b: a._map("logical_xor", b, result=BOOL))
+                                lambda a, b: _as_array(a, b)._map("logical_xor", b, result=BOOL))
 
 
 @op(differentiable=False)
@@ -61,7 +71,7 @@ def logical_not(x):
 @op(broadcasts=True)
 def fmod(a, b):
     """The rest of a / b rounded towards 0: it has the sign of a. Of integers by 0: 0."""
-    return a._map("fmod", b)
+    return _as_array(a, b)._map("fmod", b)
 
 
 @fmod.gradient("a")

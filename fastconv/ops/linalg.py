@@ -1,4 +1,6 @@
 """The matrix product, and the linear map with its bias."""
+import math
+
 from ..array import Array, empty, same_device, same_float_dtype
 from ..autograd import op, sum_to
 from .reduce import sum
@@ -51,11 +53,14 @@ def linear(x, w, bias=None):
     shapes that do not fit.
     """
     given = (x, w) if bias is None else (x, w, bias)
+    for a in given:
+        if not isinstance(a, Array):
+            raise TypeError(f"linear takes Tensors and Arrays, not {type(a).__name__}")
     if not x.ndim or w.ndim != 2 or x.shape[-1] != w.shape[1] or bias is not None and bias.shape != w.shape[:1]:
-        raise ValueError(f"linear of x {x.shape}, w {w.shape} (outputs, inputs), bias {bias and bias.shape}")
+        raise ValueError(f"linear of x {x.shape}, w {w.shape} (outputs, inputs), bias {None if bias is None else bias.shape}")
     same_device("linear", *given)
     same_float_dtype("linear", *given)
-    rows, shape = x.reshape(x.size // max(w.shape[1], 1), w.shape[1]), (*x.shape[:-1], w.shape[0])
+    rows, shape = _rows(x), (*x.shape[:-1], w.shape[0])
     if bias is None or not rows.size or not bias.size:
         y = rows @ w.transpose()
         return (y if bias is None else y + bias).reshape(shape)
@@ -66,6 +71,11 @@ def linear(x, w, bias=None):
     return out.reshape(shape)
 
 
+def _rows(x):
+    """x (..., n) as a matrix."""
+    return x.reshape((math.prod(x.shape[:-1]), x.shape[-1]))
+
+
 def _pixels(x):
     """A matrix (n, channels) as (1 group, n, 1, 1, 1, channels)."""
     return x._view((1, x.shape[0], 1, 1, 1, x.shape[1]), (0, x.strides[0], 0, 0, 0, x.strides[1]))
@@ -73,16 +83,16 @@ def _pixels(x):
 
 @linear.gradient("x")
 def _(g, y, x, w, bias=None):
-    return reshape(matmul(reshape(g, (-1, w.shape[0])), w), x.shape)
+    return reshape(matmul(_rows(g), w), x.shape)
 
 
 @linear.gradient("w")
 def _(g, y, x, w, bias=None):
     # As (x.T @ g).T the product reads x and g as they lie; w and its gradient should lie alike, for the optimiser.
-    dw = transpose(matmul(transpose(reshape(x, (-1, w.shape[1]))), reshape(g, (-1, w.shape[0]))))
+    dw = transpose(matmul(transpose(_rows(x)), _rows(g)))
     return dw.compact() if isinstance(dw, Array) else dw
 
 
 @linear.gradient("bias")
 def _(g, y, x, w, bias=None):
-    return sum(reshape(g, (-1, w.shape[0])), 0)
+    return sum(_rows(g), 0)
