@@ -83,9 +83,6 @@ cdef extern from "kernels/isa.h" nogil:
     ctypedef struct fc_gemm:
         int tile_rows, tile_columns, lanes
         int64_t segment, row_stride
-        void (*panel)(int rows, int by_rows, const void *a, int64_t a_stride, const void *b, int64_t b_stride,
-                      int64_t b_panel, void *c, int64_t c_stride, int64_t k, int64_t columns,
-                      int accumulate) noexcept nogil
         void (*tile)(int rows, int by_rows, const void *a, int64_t a_stride, const void *b, int64_t b_stride,
                      const fc_span *spans, int64_t n_spans, void *c, int64_t c_stride, int64_t columns,
                      int accumulate) noexcept nogil

@@ -39,8 +39,10 @@ cdef enum:
 # Images (n, h, w, c) of one group; squares of `side` pixels start `step` apart at `origin`.
 cdef struct Images:
     char *data
-    int64_t size[4], stride[4]
-    int64_t side, step, origin[2]
+    int64_t size[4]
+    int64_t stride[4]
+    int64_t origin[2]
+    int64_t side, step
     int64_t strip_stride            # of a pixel in a strip; 0 where none is needed
 
 cdef struct Plan:

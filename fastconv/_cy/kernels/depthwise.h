@@ -2,13 +2,6 @@
 
 #ifndef FC_PIXELS
 #define FC_PIXELS 4             /* outputs in registers at once */
-#if FC_VECTOR_BYTES == 64
-#define FC_STREAM(p, y) _mm512_stream_si512((__m512i *)(p), (__m512i)(y))
-#elif FC_VECTOR_BYTES == 32
-#define FC_STREAM(p, y) _mm256_stream_si256((__m256i *)(p), (__m256i)(y))
-#else
-#define FC_STREAM(p, y) STORE(p, y)
-#endif
 #endif
 
 FC_INLINE VEC FC(activate_vec)(VEC y, int activation) {

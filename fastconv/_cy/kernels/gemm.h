@@ -108,14 +108,6 @@ static void FC(tile)(int rows, int by_rows, const void *a, int64_t a_stride, con
     tiles[rows](columns > LANES ? 2 : 1, by_rows, a, a_stride, b, b_stride, spans, n_spans, c, c_stride, accumulate);
 }
 
-static void FC(panel)(int rows, int by_rows, const void *a, int64_t a_stride, const void *b, int64_t b_stride,
-                      int64_t b_panel, void *c, int64_t c_stride, int64_t k, int64_t columns, int accumulate) {
-    const fc_span all = {0, 0, k};
-    for (int64_t j = 0; j < columns; j += NR)
-        FC(tile)(rows, by_rows, a, by_rows ? FC_ROW_STRIDE : a_stride, (const T *)b + j / NR * b_panel, b_stride,
-                 &all, 1, (T *)c + j, c_stride, columns - j, accumulate);
-}
-
 /* --- transposing: LANES x LANES elements; log2(LANES) rounds of a perfect shuffle ---------------- */
 
 #if FC_VECTOR_BYTES == 64

@@ -96,12 +96,8 @@ typedef struct {
     int tile_rows, tile_columns, lanes;
     int64_t segment;        /* longest stretch of K that is packed at once */
     int64_t row_stride;     /* of A packed as rows */
-    /* C (rows, columns) += or = A B for one A panel and B panels of tile_columns.
-     * by_rows: a[r * row_stride + k], else a[k * a_stride + r]. B: b[k * b_stride + j], the next
-     * panel b_panel further on. */
-    void (*panel)(int rows, int by_rows, const void *a, int64_t a_stride, const void *b, int64_t b_stride,
-                  int64_t b_panel, void *c, int64_t c_stride, int64_t k, int64_t columns, int accumulate);
-    /* The same over spans of k, for at most tile_columns columns. By rows: a[r * a_stride + k]. */
+    /* C (rows, columns) += or = A B over spans of k, for at most tile_columns columns.
+     * by_rows: a[r * a_stride + k], else a[k * a_stride + r]. B: b[k * b_stride + j]. */
     void (*tile)(int rows, int by_rows, const void *a, int64_t a_stride, const void *b, int64_t b_stride,
                  const fc_span *spans, int64_t n_spans, void *c, int64_t c_stride, int64_t columns, int accumulate);
     /* Patches of pixels [pixel, pixel + rows) along runs, as rows: dst[r * dst_stride + k]. May

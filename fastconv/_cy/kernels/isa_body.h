@@ -70,7 +70,7 @@
     .tile_columns = 2 * FC_VECTOR_BYTES / sizeof(element_##suffix), \
     .lanes = FC_VECTOR_BYTES / sizeof(element_##suffix), \
     .segment = FC_SEGMENT, .row_stride = FC_ROW_STRIDE, \
-    .tile = tile_##suffix, .panel = panel_##suffix, .pack_rows = pack_rows_##suffix, .pack_columns = pack_columns_##suffix, \
+    .tile = tile_##suffix, .pack_rows = pack_rows_##suffix, .pack_columns = pack_columns_##suffix, \
     .pack_b = pack_b_##suffix, .copy_block = copy_block_##suffix, .transpose = transpose_block_##suffix, \
     .copy_pixels = copy_pixels_##suffix, .store = store_##suffix, .stream = stream_##suffix, \
     .depthwise = depthwise_##suffix, .depthwise_grad = depthwise_grad_##suffix, \
