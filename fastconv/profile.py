@@ -134,8 +134,10 @@ class Profile:
             if device.kind == "opencl":
                 device.implementation.runtime.observe(None)
         self._hooked, self._used = [], []
-        _read_events(self._calls)
-        _running.release()
+        try:
+            _read_events(self._calls)           # a driver may fail here; the next profile is to run all the same
+        finally:
+            _running.release()
 
     def _recorder(self, device, entry, kernel):
         def record(*args, **keywords):
