@@ -62,6 +62,10 @@ def _batch_norm(x, weight, bias, running_mean, running_var, momentum, eps, activ
 def _(g, y, x, weight, bias, running_mean, running_var, momentum, eps, activation):
     (g, *_), (_, mean, rstd) = g, y
     dx = empty(x.shape, x.dtype, x.device, dense_strides(x.shape, x.strides))
+    if any(n > 1 and a != b for n, a, b in zip(g.shape, g.strides, dx.strides)):
+        # Two passes read g beside x: that costs far more than a copy where they lie differently (behind Flatten).
+        given, g = g, empty(g.shape, g.dtype, g.device, dx.strides)
+        g.device.map("copy", g, given)
     d_weight, d_bias = (empty(mean.shape, x.dtype, x.device) for _ in range(2))
     x.device.batch_norm_grad(dx, d_weight, d_bias, g, x, mean, rstd, weight, bias, activation)
     return dx, d_weight, d_bias
