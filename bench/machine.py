@@ -10,7 +10,7 @@ LARGE_BYTES = 256 << 20
 
 def describe():
     """dict of what the operating system says: cpu, cores, memory (GiB), system, python."""
-    return {"cpu": _cpu(), "cores": _cores(), "memory": _memory(), "system": platform.platform(terse=True),
+    return {"cpu": _cpu(), "cores": _cores(), "memory": _memory(), "system": f"{platform.system()} {platform.machine()}",
             "python": platform.python_version()}
 
 

@@ -205,6 +205,20 @@ def hashable(value):
 
 # --- canonical views -------------------------------------------------------------------------
 
+# From this many channels on, a copy with the channels side by side costs less than vectors gathered one by one.
+_WORTH_LAYING_OUT = 16
+
+
+def _laid_out(x, geo):
+    """x, or a copy of it that is channels-last in memory, as the kernels read best."""
+    axis = _channel_axis(x, geo)
+    if x.strides[axis] == 1 or x.shape[axis] < _WORTH_LAYING_OUT:
+        return x
+    copy = _new_image(x.shape, geo, x)
+    x.device.map("copy", copy, x)
+    return copy
+
+
 def _image_view(x, geo):
     """(batch, ..., channels) in the public layout as (groups, batch, D, H, W, channels of a group)."""
     shape, strides = list(x.shape), list(x.strides)
@@ -283,7 +297,7 @@ def _correlated(x, w, bias, geo, activation):
     y = _new_image(geo.y_shape, geo, x)
     if y.size:
         algorithm = _algorithm(geo, "forward", x)
-        algorithm.correlate(_image_view(y, geo), _image_view(x, geo), _weight_view(w, geo),
+        algorithm.correlate(_image_view(y, geo), _image_view(_laid_out(x, geo), geo), _weight_view(w, geo),
                             None if bias is None else bias.reshape(geo.groups, -1), geo.stride, geo.padding, geo.dilation,
                             *((activation,) if algorithm.activates else ()))
         if activation is not None and not algorithm.activates:
@@ -330,7 +344,7 @@ def _input_grad(g, w, geo):
     dx = _new_image(geo.x_shape, geo, g)
     if dx.size:
         algorithm = _algorithm(geo, "input_grad", g)
-        dxv, gv, wv = _image_view(dx, geo), _image_view(g, geo), _weight_view(w, geo)
+        dxv, gv, wv = _image_view(dx, geo), _image_view(_laid_out(g, geo), geo), _weight_view(w, geo)
         for out, kernel, padding, dilation in _residues(geo):
             target = dxv[(slice(None), slice(None)) + out]
             if kernel is None or not g.size:
@@ -359,8 +373,8 @@ def _weight_grad(x, g, geo):
     if not x.size or not g.size:
         dw._fill(0)
     else:
-        _algorithm(geo, "weight_grad", x).weight_grad(_weight_view(dw, geo), _image_view(x, geo), _image_view(g, geo),
-                                                      geo.stride, geo.padding, geo.dilation)
+        _algorithm(geo, "weight_grad", x).weight_grad(_weight_view(dw, geo), _image_view(_laid_out(x, geo), geo),
+                                                      _image_view(_laid_out(g, geo), geo), geo.stride, geo.padding, geo.dilation)
     return dw
 
 
