@@ -236,3 +236,12 @@ def test_what_winograd_does_not_take(keywords):
         ops.conv2d(x, fc.init.ones(5, 5, 4, 4), algorithm="winograd_2x2")
     with pytest.raises(ValueError, match="takes 3x3 kernels in two dimensions"):
         ops.conv3d(fc.init.ones(1, 2, 8, 8, 4), fc.init.ones(1, 3, 3, 4, 4), algorithm="winograd")
+
+
+def test_only_algorithms_of_the_device_are_listed(device):
+    x = fc.array(np.ones((1, 8, 8, 64), np.float32), device=device)
+    w = fc.array(np.ones((3, 3, 64, 64), np.float32), device=device)
+    names = [a["name"] for a in fc.ops.conv_algorithms(x, w, padding=1)]
+    assert ("winograd" in names) == ("winograd_2x2" in names) == ("winograd_conv" not in device.lacks)
+    for name in names:
+        assert fc.ops.conv2d(x, w, padding=1, algorithm=name).shape == (1, 8, 8, 64)

@@ -248,6 +248,11 @@ def fits(algorithm, out, x, w, stride, dilation):
     return not algorithm.tile or (w[1:4] == (1, 3, 3) and out[2] == x[2] == 1 and stride == dilation == (1, 1, 1))
 
 
+def runs_on(algorithm, device):
+    """Whether the device has the kernels that it consists of."""
+    return not (algorithm.tile and "winograd_conv" in device.lacks)
+
+
 def check(name):
     """ValueError for a name that is no algorithm."""
     if name != "auto" and name not in ALGORITHMS:
@@ -319,7 +324,7 @@ def pick(step, precision, device, dtype, out, x, w, stride, dilation):
     `step` is "forward", "input_grad" (out, x and w are those of the convolution that it is) or "weight_grad".
     """
     exact, fast, cost = ALGORITHMS["implicit_gemm"], ALGORITHMS.get(PRECISIONS[precision]), COSTS.get(device.kind)
-    if fast is None or cost is None or "winograd_conv" in device.lacks or dtype != np.float32:
+    if fast is None or cost is None or dtype != np.float32 or not runs_on(fast, device):
         return exact
     if not fits(fast, out, x, w, stride, dilation):
         return exact

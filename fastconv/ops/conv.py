@@ -553,9 +553,11 @@ def conv_algorithms(x, w, stride=1, padding=0, dilation=1, groups=1, layout=None
     geo = _geometry(x_shape, w_shape, *map(hashable, (stride, padding, dilation, groups)),
                     layout or _LAYOUTS[dims][0], "auto", dims)
     shapes, steps = canonical_shapes(geo), (geo.stride, geo.dilation)
-    picked = algorithms.pick("forward", algorithms.get_conv_precision(), getattr(x, "device", None) or default_device(),
-                             getattr(x, "dtype", np.float32), *shapes, *steps)
-    found = [a for a in algorithms.ALGORITHMS.values() if algorithms.fits(a, *shapes, *steps)]
+    device = getattr(x, "device", None) or default_device()
+    picked = algorithms.pick("forward", algorithms.get_conv_precision(), device, getattr(x, "dtype", np.float32),
+                             *shapes, *steps)
+    found = [a for a in algorithms.ALGORITHMS.values()
+             if algorithms.fits(a, *shapes, *steps) and algorithms.runs_on(a, device)]
     return [{"name": a.name, "default": a is picked, "exact": a.exact, "workspace": 4 * a.workspace(*shapes),
              "note": a.note} for a in sorted(found, key=lambda a: a is not picked)]
 
