@@ -210,9 +210,13 @@ _WORTH_LAYING_OUT = 16
 
 
 def _laid_out(x, geo):
-    """x, or a copy of it that is channels-last in memory, as the kernels read best."""
+    """x, or a copy of it that is channels-last in memory, as the kernels read best.
+
+    Not for a few channels a group: side by side these fill no vector, rows of pixels do.
+    """
     axis = _channel_axis(x, geo)
-    if x.strides[axis] == 1 or x.shape[axis] < _WORTH_LAYING_OUT:
+    channels = x.shape[axis]
+    if x.strides[axis] == 1 or channels < _WORTH_LAYING_OUT or 1 < channels // geo.groups < _WORTH_LAYING_OUT:
         return x
     copy = _new_image(x.shape, geo, x)
     x.device.map("copy", copy, x)
