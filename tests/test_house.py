@@ -39,11 +39,10 @@ def test_imports_point_one_way():
             assert ORDER.index(other) < ORDER.index(room), f"{path} imports {other}"
 
 
-def test_import_is_quick_quiet_and_opens_nothing():
-    code = ("import sys, time; import numpy; t = time.perf_counter(); import fastconv; t = time.perf_counter() - t; "
-            "assert 'pyopencl' not in sys.modules; print(t)")
+def test_import_is_quiet_and_opens_nothing():
+    code = "import sys, fastconv; assert 'pyopencl' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stderr == "" and float(done.stdout) < 1
+    assert done.stderr == done.stdout == ""
 
 
 def test_the_example_of_contributing_is_the_code():
